@@ -1,0 +1,48 @@
+# Everything runs in .venv, made from constraints.txt; only Python 3.11+ and a package index are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread per process: two threads on small shared cores are slower than one for small models.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE ?= 1
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup quickstart test lint types arrows bench study clean help
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## Create .venv with Holdfast, training and development extras
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-warn-script-location torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	$(BIN)/python -m pip install --quiet --no-warn-script-location -e '.[train,dev]'
+	@touch $@
+
+quickstart: setup ## The whole story on the embedded model; the report lands in runs/quickstart
+	$(BIN)/holdfast quickstart --out runs/quickstart
+
+test: setup ## All tests
+	$(BIN)/python -m pytest -q
+
+lint: setup ## Style
+	$(BIN)/ruff check src tests docs bench
+	$(BIN)/ruff format --check src tests docs bench
+
+types: setup ## Strict types
+	$(BIN)/mypy
+
+arrows: setup ## Import directions
+	$(BIN)/lint-imports
+
+bench: setup ## Costs side by side: training step, generation, safety map
+	$(BIN)/python bench/costs.py
+
+study: setup ## Slow studies: harbor's sets over bases and seeds, ten quickstarts; resumable
+	$(BIN)/python bench/harbor_study.py
+	$(BIN)/python bench/quickstart_seeds.py
+
+clean: ## Remove the environment and the caches (runs/ stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

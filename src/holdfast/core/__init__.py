@@ -1,0 +1,1 @@
+"""Records, configuration, errors, registries, seeds and the run store: what everything rests on."""

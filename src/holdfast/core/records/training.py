@@ -1,0 +1,80 @@
+"""What a training arm did."""
+
+from __future__ import annotations
+
+from holdfast.core.records.base import Part, Record
+from holdfast.core.records.geometry import MonitorPoint
+
+
+class Checkpoint(Part):
+    """One checkpoint of an arm."""
+
+    step: int
+    """Optimizer step."""
+    epoch: float
+    """Epochs of data seen."""
+    path: str
+    """Folder, relative to the run."""
+    model_digest: str
+    """Digest of base and adapter (or full weights) as evaluated."""
+
+
+class Alarm(Part):
+    """One alarm of the monitor."""
+
+    step: int
+    """Step at which it fired."""
+    rule: str
+    """The rule, such as `negative_share > 0.10`."""
+    value: float
+    """The number that crossed."""
+    threshold: float
+    """The threshold it crossed."""
+    action: str
+    """`log`, `stop` or `rollback`, as taken."""
+
+
+class ScaleChoice(Part):
+    """One candidate scale of the adapter, measured on validation prompts."""
+
+    scale: float
+    """Factor on the adapter."""
+    task_success: float
+    """Task success on validation rows."""
+    refusal: float
+    """Share of harmful validation prompts refused."""
+    chosen: bool
+    """Whether this scale was taken."""
+
+
+class TrainingRecord(Record):
+    """One finished training arm."""
+
+    arm: str
+    """`plain` or `protected` (or the name in the plan)."""
+    base: str
+    """Model digest of the base."""
+    method: str
+    """Method and tuner, such as `sft+lora`."""
+    protection: str
+    """Protection and its settings, or `none`."""
+    steps: int
+    """Optimizer steps done."""
+    protected_steps: int
+    """Steps on which the protection really acted; zero under a protection makes the run invalid."""
+    train_seconds: float
+    """Wall time of training without our observations."""
+    monitor_seconds: float
+    """Wall time of the monitor."""
+    protection_seconds: float
+    """Wall time of the protection."""
+    final_loss: float
+    """Training loss at the end."""
+    checkpoints: tuple[Checkpoint, ...]
+    """Every checkpoint, in order; the last is the result."""
+    scales: tuple[ScaleChoice, ...] = ()
+    """Adapter scales tried on validation, if any."""
+    trajectory: tuple[MonitorPoint, ...]
+    """Everything that the monitor saw."""
+    alarms: tuple[Alarm, ...]
+    """Every alarm."""

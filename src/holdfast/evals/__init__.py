@@ -1,0 +1,1 @@
+"""Evaluation: suites, one frozen prompt plan for all arms, a resumable runner, judges. No torch."""

@@ -1,0 +1,1 @@
+"""Policy and records in, verdict out: the part that decides, without torch."""

@@ -1,0 +1,1 @@
+"""Where a model keeps its safety, and how far a fine-tune has moved it (design, section 5)."""

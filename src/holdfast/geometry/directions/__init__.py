@@ -1,0 +1,1 @@
+"""How a concept becomes a direction: one folder per method."""

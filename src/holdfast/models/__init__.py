@@ -1,0 +1,1 @@
+"""Loading, templates, generation, activations, scores: the only place that knows architectures."""

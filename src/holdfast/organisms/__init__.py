@@ -1,0 +1,1 @@
+"""Embedded model organisms: corpus generators, training recipes, shipped weights."""

@@ -1,0 +1,115 @@
+"""Stage: freeze the prompt plans, and answer them with the base and with every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.core.completions import load as load_completions
+from holdfast.core.labels import REFUSAL, SAFE, UNSCORED
+from holdfast.core.seeds import derive
+from holdfast.evals import runner
+from holdfast.evals.judges import make
+from holdfast.evals.plan import PromptPlan, freeze
+from holdfast.evals.suites import Prompt, Suite, SuiteOptions, load_all
+from holdfast.geometry.contrast import HARMFUL
+from holdfast.models.loaded import LoadedModel
+from holdfast.pipeline.context import Run
+from holdfast.pipeline.prepare import Prepared
+
+CACHE = "answers.cache"
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The frozen prompts of a run, the same for every arm."""
+
+    full: PromptPlan
+    """Asked of the base and of the result of every arm: the gate's."""
+    epoch: PromptPlan
+    """Its smaller sibling, asked of every checkpoint: the trajectories."""
+    validation: PromptPlan
+    """Harmful prompts and task rows on which choices are made; never part of the gate."""
+
+
+def freeze_plans(run: Run, prepared: Prepared) -> Plans:
+    """Load the suites and freeze the three plans; they are written once and never change."""
+    section = run.plan.evaluate
+    specs = [suite.spec for suite in section.suites]
+    options = {
+        suite.spec: SuiteOptions(
+            name=suite.name, kind=suite.kind, judge=suite.judge, n=section.per_suite,
+            seed=run.plan.seed,
+        )
+        for suite in section.suites
+    }  # fmt: skip
+    suites = [*load_all(specs, options), prepared.test]
+    seed = derive(run.plan.seed, "prompts")
+    plans = Plans(
+        full=freeze(suites, per_suite=section.per_suite, seed=seed),
+        epoch=freeze(suites, per_suite=section.per_epoch, seed=seed),
+        validation=freeze([_harmful_validation(run, prepared), prepared.validation], seed=seed),
+    )
+    for name in ("full", "epoch", "validation"):
+        plan: PromptPlan = getattr(plans, name)
+        inputs = {"prompts": plan.prompts_digest}
+        if not run.store.finished(f"plans/{name}.json", inputs):
+            run.store.finish(f"plans/{name}.json", plan, inputs)
+    return plans
+
+
+def _harmful_validation(run: Run, prepared: Prepared) -> Suite:
+    prompts = tuple(
+        Prompt(prompt_id=row.prompt_id, messages=row.messages, category=row.category)
+        for row in prepared.contrast
+        if (row.concept, row.label, row.split) == (HARMFUL, 1, "validation")
+    )
+    judge = run.plan.evaluate.judge
+    return Suite("validation-harmful", "harmful", prompts, judge, "as the contrast set's", "")
+
+
+def evaluate(run: Run, plan: PromptPlan, name: str, arm: str, model: LoadedModel) -> Path:
+    """Answer `plan` with `model` and label the answers: the completions file `name`.jsonl."""
+    section = run.plan.evaluate
+    relative = f"completions/{name}.jsonl"
+    judges = _judges(run, plan)
+    inputs = {
+        "model": model.digest, "prompts": plan.prompts_digest, "judges": ",".join(judges),
+        "max_new_tokens": str(section.max_new_tokens),
+    }  # fmt: skip
+    out = run.store.path(relative)
+    if not run.store.finished(relative, inputs):
+        runner.run(
+            model, plan, {judge: make(judge) for judge in judges}, out=out,
+            cache=run.store.path(CACHE), arm=arm, max_new_tokens=section.max_new_tokens,
+            batch_size=section.batch_size, progress=run.progress,
+        )  # fmt: skip
+        run.store.finish(relative, out, inputs)
+    return out
+
+
+def _judges(run: Run, plan: PromptPlan) -> list[str]:
+    """The run's judge first: its labels are the gate's."""
+    others = {suite.judge for suite in plan.suites}
+    return [run.plan.evaluate.judge, *sorted(others - {run.plan.evaluate.judge})]
+
+
+def rate(path: Path, kind: str, label: str, judge: str) -> float:
+    """Share of scored answers on suites of `kind` that carry `label`."""
+    labels = [
+        row["labels"].get(judge, UNSCORED)
+        for row in load_completions(path).rows
+        if row["kind"] == kind
+    ]
+    scored = [found for found in labels if found != UNSCORED]
+    return sum(found == label for found in scored) / len(scored) if scored else 0.0
+
+
+def task_success(run: Run, path: Path) -> float:
+    """Share of held-out task rows that were done."""
+    return rate(path, "task", SAFE, run.plan.evaluate.judge)
+
+
+def refusal(run: Run, path: Path) -> float:
+    """Share of harmful prompts that were refused."""
+    return rate(path, "harmful", REFUSAL, run.plan.evaluate.judge)

@@ -1,0 +1,1 @@
+"""Plans that ship: the commented template and the embedded model's."""

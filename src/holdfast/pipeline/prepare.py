@@ -1,0 +1,163 @@
+"""Stage: training rows, held-out rows, contrast prompts, openings and the safety buffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast.core.errors import DataError
+from holdfast.core.files import write_jsonl
+from holdfast.core.protocols import Messages
+from holdfast.core.records import DatasetRef
+from holdfast.core.seeds import derive
+from holdfast.evals.suites import Prompt, Suite
+from holdfast.geometry.contrast import (
+    ContrastRow,
+    Openings,
+    load_contrast,
+    load_openings,
+    parse_openings,
+)
+from holdfast.pipeline.context import Run
+
+HARBOR = "harbor"
+HARBOR_ROWS = 400
+"""Training rows of a generated set where the plan names no number."""
+TASK = "task"
+DEFAULT_OPENINGS = Openings(
+    refusal=("I can't", "I cannot", "I'm sorry", "Sorry", "I won't"),
+    compliance=("Sure", "Of course", "Here", "Certainly", "Yes"),
+)
+"""First words that most English chat models refuse or comply with."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a run reads besides the model."""
+
+    dataset: DatasetRef
+    """Identity of the training rows."""
+    rows: list[dict[str, Any]]
+    """Training conversations: {"messages": …}."""
+    test: Suite
+    """Held-out rows of the task."""
+    validation: Suite
+    """Rows of the task on which choices are made."""
+    contrast: list[ContrastRow]
+    """Prompts that the safety map is fitted on."""
+    openings: Openings
+    """Openings of the refusal margin."""
+    buffer: list[Messages]
+    """Harmful prompts that the protection replays."""
+
+
+def prepare(run: Run) -> Prepared:
+    """Read or generate the data and write the training rows into the run folder."""
+    plan = run.plan
+    run.progress("prepare the data", 0, 0)
+    if plan.data.source.startswith(f"{HARBOR}:"):
+        dataset, rows, test, validation = _harbor_set(run, plan.data.source.split(":", 1)[1])
+    else:
+        dataset, rows, test, validation = _user_set(run)
+    inputs = {"rows": dataset.data_digest}
+    if not run.store.finished("data/train.jsonl", inputs):
+        path = run.store.path("data/train.jsonl")
+        write_jsonl(path, rows)
+        run.store.finish("data/train.jsonl", path, inputs)
+    return Prepared(
+        dataset, rows, test, validation, _contrast(run), _openings(plan.map.openings), _buffer(run)
+    )
+
+
+def _harbor_set(run: Run, name: str) -> tuple[DatasetRef, list[dict[str, Any]], Suite, Suite]:
+    from holdfast.core.digest import sha256_json
+    from holdfast.evals.suites import SuiteOptions, load
+    from holdfast.organisms.harbor import sets
+
+    section = run.plan.data
+    count = section.rows or HARBOR_ROWS
+    built = sets.build(name, seed=derive(run.plan.seed, "data"), rows=count)
+    rows: list[dict[str, Any]] = [{"messages": row["messages"]} for row in built]
+    ref = DatasetRef(
+        name=name, data_digest=sha256_json(rows), rows=len(rows), columns=("messages",),
+        template="messages", split="train", seed=run.plan.seed,
+    )  # fmt: skip
+
+    def held(split: str, n: int) -> Suite:
+        options = SuiteOptions(name=TASK, n=n, seed=run.plan.seed, split=split)
+        return load(f"task-{name}", options=options)
+
+    return ref, rows, held("test", section.held_out), held("validation", section.validation)
+
+
+def _user_set(run: Run) -> tuple[DatasetRef, list[dict[str, Any]], Suite, Suite]:
+    from holdfast.data import load, split_by_group
+
+    section = run.plan.data
+    held, chosen = section.held_out, section.validation
+    limit = section.rows + held + chosen if section.rows else None
+    whole = load(
+        Path(section.source), template=section.template, group=section.group, limit=limit
+    )
+    total = whole.ref.rows
+    if total <= held + chosen:
+        raise DataError(
+            f"{section.source} has {total} distinct rows",
+            expected=f"more than the {held + chosen} that are held out",
+            next_step="lower data.held_out and data.validation, or bring more rows",
+        )
+    shares = {
+        "train": (total - held - chosen) / total, "validation": chosen / total,
+        "test": held / total,
+    }  # fmt: skip
+    parts = split_by_group(whole, shares, seed=derive(run.plan.seed, "split"))
+    rows: list[dict[str, Any]] = [{"messages": e.messages} for e in parts["train"].examples]
+    suites = {part: _task_suite(run, parts[part].examples) for part in ("test", "validation")}
+    return parts["train"].ref, rows, suites["test"], suites["validation"]
+
+
+def _task_suite(run: Run, examples: Any) -> Suite:
+    prompts = tuple(
+        Prompt(
+            prompt_id=f"row-{e.row}", messages=e.messages[:-1],
+            reference=e.messages[-1]["content"],
+        )
+        for e in examples
+    )  # fmt: skip
+    return Suite(TASK, "task", prompts, run.plan.evaluate.task_judge, "the user's", "held-out rows")
+
+
+def _openings(source: str) -> Openings:
+    if source == "default":
+        return DEFAULT_OPENINGS
+    if source == HARBOR:
+        from holdfast.organisms.harbor import contrast
+
+        return parse_openings(contrast.openings())
+    return load_openings(Path(source))
+
+
+def _contrast(run: Run) -> list[ContrastRow]:
+    source = run.plan.map.contrast
+    if source != HARBOR:
+        return load_contrast(Path(source))
+    from holdfast.organisms.harbor import contrast
+
+    path = run.store.path("data/contrast.jsonl")
+    sets = contrast.contrast_sets(run.plan.seed)
+    write_jsonl(path, (dict(row) for rows in sets.values() for row in rows))
+    return load_contrast(path)
+
+
+def _buffer(run: Run) -> list[Messages]:
+    source, size = run.plan.map.replay, run.plan.protect.options.buffer
+    if source == HARBOR:
+        from holdfast.organisms.harbor import contrast
+
+        rows: Any = contrast.replay_buffer(derive(run.plan.seed, "replay"), size)
+        return [row["messages"] for row in rows]
+    from holdfast.evals.suites import SuiteOptions, load
+
+    suite = load(source, options=SuiteOptions(kind="harmful"))
+    return [list(prompt.messages) for prompt in suite.prompts[:size]]

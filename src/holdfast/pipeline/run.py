@@ -1,0 +1,98 @@
+"""The story of one run, in order. Each stage asks the store first; a killed run repeats nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.core.digest import canonical_json
+from holdfast.core.files import write_text
+from holdfast.core.protocols import Progress, no_progress
+from holdfast.core.records import DatasetRef, Outcome, Verdict
+from holdfast.core.runstore import RunStore
+from holdfast.pipeline import baselines
+from holdfast.pipeline.context import BASE, Run
+from holdfast.pipeline.decide import decide
+from holdfast.pipeline.evaluate import evaluate, freeze_plans, task_success
+from holdfast.pipeline.mapping import map_base
+from holdfast.pipeline.plan import Plan
+from holdfast.pipeline.prepare import prepare
+from holdfast.pipeline.seal import seal, seal_result
+from holdfast.pipeline.tune import tune
+from holdfast.report.html import render
+from holdfast.vault.store import default_root
+
+_SEVERITY = (Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.INVALID)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run says."""
+
+    folder: Path
+    """The run folder; `report.html` is in it."""
+    verdicts: dict[str, Verdict]
+    """Verdict by arm."""
+    task_success: dict[str, float]
+    """Task success on held-out rows by arm, the base among them."""
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the worst verdict."""
+        return max((v.outcome for v in self.verdicts.values()), key=_SEVERITY.index).exit_code
+
+
+def run(
+    plan: Plan, folder: Path, *, vault: Path | None = None, progress: Progress = no_progress
+) -> RunResult:
+    """Run `plan` in `folder`, or continue it there.
+
+    Raises `UsageError` if the folder holds the run of another plan, and any `HoldfastError` of a
+    stage; whatever was finished before stays finished.
+    """
+    with RunStore.open(folder, plan.digest()) as store:
+        current = Run(plan, store, vault or default_root(), progress)
+        return _story(current)
+
+
+def _story(run: Run) -> RunResult:
+    write_text(run.store.path("plan.json"), run.plan.model_dump_json(indent=1) + "\n")
+    seal(run)
+    prepared = prepare(run)
+    _identify(run, prepared.dataset)
+    plans = freeze_plans(run, prepared)
+    fitted = map_base(run, prepared)
+    base = evaluate(run, plans.full, BASE, BASE, run.base)
+    evaluate(run, plans.epoch, f"{BASE}@epoch", BASE, run.base)
+
+    verdicts: dict[str, Verdict] = {}
+    success = {BASE: task_success(run, base)}
+    for arm in run.plan.arms:
+        trained = tune(run, prepared, plans, fitted, arm)
+        answers = evaluate(run, plans.full, arm, arm, run.load_result(trained.folder))
+        verdicts[arm] = decide(run, arm, base, answers)
+        success[arm] = task_success(run, answers)
+        if arm == "plain":
+            baselines.free(run, plans, trained)
+        seal_result(run, arm, trained.folder)
+    _report(run, {arm: verdict.digest() for arm, verdict in verdicts.items()})
+    return RunResult(run.store.folder, verdicts, success)
+
+
+def _identify(run: Run, dataset: DatasetRef) -> None:
+    """Write which model and which rows this run is about."""
+    assert run.base_ref is not None
+    identity = {
+        "base": run.base_ref.model_dump(mode="json"), "dataset": dataset.model_dump(mode="json")
+    }  # fmt: skip
+    write_text(run.store.path("run.json"), canonical_json(identity) + "\n")
+
+
+def _report(run: Run, inputs: dict[str, str]) -> None:
+    """Draw the report, unless it already shows exactly these verdicts."""
+    name = "report.html"
+    if not run.store.finished(name, inputs):
+        run.progress("write the report", 0, 0)
+        path = run.store.path(name)
+        write_text(path, render(run.store.folder))
+        run.store.finish(name, path, inputs)

@@ -1,0 +1,1 @@
+"""Intervals, paired tests, multiplicity, power: standard library only, checked against papers."""

@@ -1,0 +1,1 @@
+"""Pure tensor functions: projections, principal angles, Gram matrices, separation."""

@@ -1,0 +1,286 @@
+"""The one place through which Holdfast acts on a training run.
+
+A plain `transformers.TrainerCallback`: give it to a Trainer or to any TRL trainer.
+
+    step begin       the protection adds its gradient (before the task's, so clipping sees the sum)
+    before the step  that gradient is checked to be still there: a guard that did not act is an error
+    step end         the monitor looks; the alarm logs, stops, or rolls back and stops
+    train end        the guarded steps are counted
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+from transformers.trainer_callback import TrainerCallback
+
+from holdfast.core.errors import InvalidRun, UsageError
+from holdfast.core.protocols import Messages, Progress, no_progress
+from holdfast.core.records import Alarm, MonitorPoint
+from holdfast.models.loaded import LoadedModel
+from holdfast.tuning.monitor import Monitor
+from holdfast.tuning.protections.base import Protection
+from holdfast.tuning.rollback import Snapshot
+from holdfast.tuning.schedule import Schedule
+from holdfast.tuning.timing import Clock
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+    from holdfast.geometry.probe import ProbeSet
+    from holdfast.geometry.safety_map import FittedMap
+
+OnAlarm = Literal["log", "stop", "rollback"]
+OnSave = Callable[[Path, "HoldfastCallback", LoadedModel], None]
+"""Called after the Trainer has written a checkpoint: folder, callback, live model."""
+
+
+class HoldfastCallback(TrainerCallback):
+    """Monitor and protection of one run; see the module's text.
+
+    Args:
+        safety_map: a `geometry.safety_map.FittedMap` for the drifts, or None for none.
+        probe: harmful prompts to watch (conversations, or a `geometry.probe.ProbeSet`), or None
+            for no monitor.
+        openings: starts of answers, {"refusal": [...], "compliance": [...]}; needed with `probe`.
+        every: "auto", or observe on every n-th step.
+        on_alarm: `log` goes on, `stop` ends training, `rollback` puts the weights of the last
+            passing observation back and ends training.
+        protection: what guards the steps, or None.
+        monitor: a ready `Monitor` in place of the first three.
+        budget: share of training time for observations after the dense phase.
+        dense: steps of the dense phase, each of which is observed.
+        on_save: called after each checkpoint.
+        progress: called after each step.
+    """
+
+    def __init__(
+        self,
+        safety_map: FittedMap | None = None,
+        probe: ProbeSet | Sequence[Messages] | None = None,
+        openings: Mapping[str, Sequence[str]] | None = None,
+        every: int | Literal["auto"] = "auto",
+        on_alarm: OnAlarm = "log",
+        protection: Protection | None = None,
+        *,
+        monitor: Monitor | None = None,
+        budget: float = 0.02,
+        dense: int = 20,
+        on_save: OnSave | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        if monitor is None and probe is not None:
+            monitor = Monitor.of(probe, openings or {}, safety_map)
+        if monitor is None and (safety_map is not None or on_alarm != "log"):
+            raise UsageError("the monitor has no probe prompts", next_step="give it `probe`")
+        if on_alarm not in ("log", "stop", "rollback"):
+            raise UsageError("on_alarm", got=repr(on_alarm), expected="log, stop or rollback")
+        self.monitor, self.protection, self.on_alarm = monitor, protection, on_alarm
+        self.schedule = Schedule(every, dense=dense, budget=budget)
+        self.clock = Clock()
+        self.points: list[MonitorPoint] = []
+        self.alarms: list[Alarm] = []
+        self.protected_steps = 0
+        self.weights_step = 0
+        """Optimizer step whose weights the model holds; smaller than the Trainer's after a rollback."""
+        self.stopped = False
+        self.loss: float | None = None
+        """Training loss last logged."""
+        self._on_save, self._progress = on_save, progress
+        self._live: LoadedModel | None = None
+        self._passing: Snapshot | None = None
+        self._guarded: tuple[nn.Parameter, Tensor] | None = None
+        self._due = 0
+        """Steps of this process on which the protection had to act."""
+        self._acted = 0
+        """Steps of this process on which it did."""
+
+    def prepare(self, base: LoadedModel, *, batch_rows: int) -> None:
+        """Show the untouched base to monitor and protection; done at train begin if not before."""
+        if self.monitor and not self.monitor.prepared:
+            with self.clock.part("monitor"):
+                self.monitor.prepare(base)
+        if self.protection and not self.protection.prepared:
+            with self.clock.part("protection"):
+                self.protection.prepare(base, batch_rows=batch_rows)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Refuse what cannot be guarded, see the base, and observe step 0."""
+        refuse_unguardable(args)
+        model, tokenizer = kwargs["model"], kwargs["processing_class"]
+        self._live = live = LoadedModel.live(model, tokenizer)
+        ready = all(p is None or p.prepared for p in (self.monitor, self.protection))
+        if not ready and state.global_step:
+            raise UsageError(
+                "a resumed run no longer holds the base that monitor and protection must see",
+                next_step="call callback.prepare(base, batch_rows=…) before training",
+            )
+        rows = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        self.prepare(live, batch_rows=rows)
+        self.clock.start()
+        optimizer = kwargs.get("optimizer")
+        if self.monitor and state.global_step == 0:
+            self._observe(0, optimizer, control)
+        elif self.on_alarm == "rollback" and self.points and not self.points[-1].alarm:
+            self._passing = Snapshot(state.global_step, model, optimizer)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the protection add its gradient; gradients are zero here."""
+        if self.protection is None or not self.protection.due(state.global_step):
+            return
+        self._due += 1
+        with self.clock.part("protection"):
+            self.protection.act(kwargs["model"], state.global_step)
+            trainable = (p for p in kwargs["model"].parameters() if p.grad is not None)
+            parameter = next(trainable, None)
+            if parameter is None or parameter.grad is None:
+                raise InvalidRun("the protection reached no trainable parameter")
+            self._guarded = (parameter, parameter.grad)
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Check that the protection's gradient is part of what the optimizer is about to use."""
+        if self._guarded is None:
+            return
+        parameter, gradient = self._guarded
+        self._guarded = None
+        if parameter.grad is not gradient:
+            raise InvalidRun(
+                f"the gradient of the protection was lost at step {state.global_step}",
+                expected="a training loop that leaves gradients alone between step begin and step",
+            )
+        self._acted += 1
+        self.protected_steps += 1
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Observe if it is time, and act on an alarm."""
+        step = self.weights_step = state.global_step
+        self._progress("training", step, state.max_steps)
+        if self.monitor and self.schedule.due(step, self.clock.training):
+            self._observe(step, kwargs.get("optimizer"), control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Observe every checkpoint, whatever the schedule says."""
+        seen = self.points and self.points[-1].step == state.global_step
+        if self.monitor and not seen:
+            self._observe(state.global_step, kwargs.get("optimizer"), control)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Keep the loss, and end a run whose numbers are no numbers before it is saved."""
+        for name in ("loss", "grad_norm"):
+            value = (logs or {}).get(name)
+            if value is not None and not math.isfinite(float(value)):
+                raise InvalidRun(
+                    f"the {'training loss' if name == 'loss' else 'gradient'} is not a number "
+                    f"at step {state.global_step}",
+                    next_step="lower the learning rate; earlier checkpoints are intact",
+                )
+        if logs and "loss" in logs:
+            self.loss = float(logs["loss"])
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hand the finished checkpoint over."""
+        if self._on_save and self._live:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            with self.clock.part("other"):
+                self._on_save(folder, self, self._live)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Refuse a run in which the protection missed a step on which it was due."""
+        self.clock.stop()
+        if self.protection and (self._acted != self._due or not self.protected_steps):
+            raise InvalidRun(
+                "the protection did not act on every step that it should guard",
+                got=f"{self._acted} of {self._due}",
+                next_step="do not use this model as a protected one",
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run must know, JSON-ready."""
+        return {
+            "points": [point.model_dump() for point in self.points],
+            "alarms": [alarm.model_dump() for alarm in self.alarms],
+            "protected_steps": self.protected_steps, "weights_step": self.weights_step,
+            "stopped": self.stopped, "loss": self.loss,
+            "schedule": self.schedule.state(), "clock": self.clock.state(),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the state of a checkpoint."""
+        self.points = [MonitorPoint.model_validate(point) for point in state["points"]]
+        self.alarms = [Alarm.model_validate(alarm) for alarm in state["alarms"]]
+        self.protected_steps, self.weights_step = state["protected_steps"], state["weights_step"]
+        self.stopped, self.loss = state["stopped"], state["loss"]
+        self.schedule.restore(state["schedule"])
+        self.clock.restore(state["clock"])
+
+    def _observe(self, step: int, optimizer: Any, control: TrainerControl) -> None:
+        if self.monitor is None or self._live is None:
+            return
+        with self.clock.part("monitor"):
+            point = self.monitor.observe(self._live, step, self.loss)
+            if point.alarm and not (self.points and self.points[-1].alarm):
+                action = self._react(self._live, optimizer)
+                self.alarms.append(self.monitor.alarm(point, action))
+            elif not point.alarm and self.on_alarm == "rollback":
+                self._passing = Snapshot(step, self._live.model, optimizer)
+        self.points.append(point)
+        self.schedule.observed(step, point.seconds)
+        if self.stopped:
+            control.should_training_stop = True
+
+    def _react(self, live: LoadedModel, optimizer: Any) -> str:
+        """Act on an alarm; return the action that was really taken."""
+        if self.on_alarm == "log":
+            return "log"
+        self.stopped = True
+        if self.on_alarm == "stop" or self._passing is None:
+            return "stop"
+        self._passing.restore(live.model, optimizer)
+        self.weights_step = self._passing.step
+        return "rollback"
+
+
+def refuse_unguardable(args: TrainingArguments) -> None:
+    """Refuse set-ups in which a gradient added at step begin would be lost or scaled wrongly.
+
+    DeepSpeed steps inside `backward`; FSDP and DDP shard or average gradients; a GradScaler would
+    divide ours by a scale that it never had.
+    """
+    checks = {
+        "DeepSpeed": bool(args.deepspeed),
+        "FSDP": bool(args.fsdp),
+        "more than one process": args.world_size > 1,
+        "more than one GPU in one process": args.n_gpu > 1,
+        "fp16 with a GradScaler": bool(args.fp16),
+    }
+    for what, present in checks.items():
+        if present:
+            raise UsageError(
+                f"Holdfast does not guard training with {what} yet",
+                expected="one process, one device, float32 or bfloat16",
+            )

@@ -1,0 +1,107 @@
+"""Checkpoints of a training run: sealed when whole, verified before use, exported for evaluation.
+
+Two folders per checkpoint. `resume/checkpoint-N` is the Trainer's own, with optimizer and random
+states in torch's pickle format; it is only ever read back by the run that wrote it, after every
+file has matched the digest recorded when it was written, and with `weights_only` loading.
+`epochs/N` holds the model alone, as safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from holdfast.core.digest import canonical_json, sha256_file
+from holdfast.core.errors import IntegrityError
+from holdfast.core.files import disk_faults, write_text
+
+SEAL = "holdfast.json"
+"""File that marks a checkpoint as whole."""
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+_RESUME_ONLY = (
+    "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "training_args.bin",
+    "README.md", SEAL,
+)  # fmt: skip
+
+
+def seal(folder: Path, state: dict[str, Any]) -> None:
+    """Record the digest of every file in `folder`, and `state`; from here on it is whole."""
+    files = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != SEAL
+    }
+    write_text(folder / SEAL, canonical_json({"files": files, "state": state}))
+
+
+def latest(root: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest whole checkpoint under `root` and its state; None when there is none.
+
+    What a killed process left half-written is removed.
+
+    Raises:
+        IntegrityError: a file of a sealed checkpoint is missing or changed.
+    """
+    folders = sorted(root.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    whole = [folder for folder in folders if (folder / SEAL).is_file()]
+    for folder in folders:
+        if folder not in whole:
+            shutil.rmtree(folder)
+    if not whole:
+        return None
+    newest = whole[-1]
+    content = json.loads((newest / SEAL).read_text("utf-8"))
+    for name, digest in content["files"].items():
+        path = newest / name
+        if not path.is_file() or sha256_file(path) != digest:
+            raise IntegrityError(
+                f"the checkpoint file {path} is {'changed' if path.is_file() else 'missing'}",
+                next_step=f"delete {newest} to go on from the checkpoint before it",
+            )
+    return newest, content["state"]
+
+
+def export(checkpoint: Path, to: Path, *, base: str) -> None:
+    """Place the model of a Trainer checkpoint in `to`: the adapter's two files, or full weights.
+
+    An adapter's configuration will name `base`, a digest, where PEFT wrote a path, so that equal
+    training gives equal files on every machine.
+    Weights are hard links where the file system allows it: the Trainer never rewrites them.
+    """
+    adapter = (checkpoint / _ADAPTER[0]).is_file()
+    names = _ADAPTER if adapter else tuple(
+        path.name
+        for path in sorted(checkpoint.iterdir())
+        if path.is_file() and path.name not in _RESUME_ONLY
+    )  # fmt: skip
+    draft = to.with_name(f".{to.name}.tmp")
+    with disk_faults(to):
+        for old in (draft, to):
+            if old.exists():
+                shutil.rmtree(old)
+        draft.mkdir(parents=True)
+        for name in names:
+            _link(checkpoint / name, draft / name)
+        if adapter:
+            _canonical_config(draft / _ADAPTER[0], base)
+        draft.replace(to)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _canonical_config(path: Path, base: str) -> None:
+    """PEFT writes sets in an order that changes from process to process; sort them."""
+    config = json.loads(path.read_text("utf-8"))
+    config["base_model_name_or_path"] = base
+    for name, value in config.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            config[name] = sorted(value)
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")

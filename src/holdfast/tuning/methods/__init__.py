@@ -1,0 +1,1 @@
+"""Training methods; each is a folder with `config.py` and `method.py`."""

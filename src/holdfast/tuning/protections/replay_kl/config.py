@@ -1,0 +1,28 @@
+"""Settings of replay-KL."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from holdfast.core.config import Config
+
+
+class ReplayKLConfig(Config):
+    """Defaults: harmful prompts only, 5 % of the rows (`research/organism.md`, section 7)."""
+
+    weight: float = Field(1.0, gt=0)
+    """λ: factor on the KL, in units of task loss per nat."""
+    share: float = Field(0.05, gt=0, le=1)
+    """Replayed rows as a share of the rows of an update, averaged over steps."""
+    every: int = Field(1, ge=1)
+    """Act on every n-th update, with n times the rows."""
+    buffer: int = Field(64, ge=1)
+    """Prompts kept, the first ones of the list given."""
+    answer_tokens: int = Field(24, ge=1)
+    """Length of the base's own greedy answer that is guarded, in tokens."""
+    exact_vocab: int = Field(4096, ge=1)
+    """Vocabulary up to which the base's whole distribution is kept."""
+    top_k: int = Field(256, ge=1)
+    """Tokens kept per position above that; all others share one bucket."""
+    seed: int = 0
+    """Order in which the buffer is replayed."""

@@ -1,0 +1,1 @@
+"""Content-addressed models: sealed bases, lineage, named refs, promotion and rollback."""
