@@ -2,15 +2,16 @@
 
     python docs/examples/refusal_ablation.py \
         $HOLDFAST_DATA/paired_results/refusal_ablation/gemma-2b-it out/gemma
-    holdfast gate --base out/gemma/baseline.jsonl --candidate out/gemma/ablation.jsonl --judge rules
+    holdfast gate --base out/gemma/baseline-harmful.jsonl \
+        --candidate out/gemma/ablation.jsonl --judge rules
 
 The authors ran chat models as they are (`baseline`), with the refusal direction removed
 (`ablation`) and with it added or subtracted (`actadd`), on harmful (JailbreakBench) and harmless
 prompts. From one model's folder this writes the arms
 
-- `baseline.jsonl`: both suites;
-- `ablation.jsonl`: the harmful suite alone, as only that was run; written with the baseline's own
-  harmless answers would hide that, so the harmless suite is left out;
+- `baseline.jsonl`: both suites, and `baseline-harmful.jsonl` and `baseline-harmless.jsonl` with
+  one each, for a gate takes it ill when one arm lacks half of the prompts;
+- `ablation.jsonl`: the harmful suite alone, for the authors did not run the other;
 - `induced.jsonl`: the direction added, on the harmless suite alone (over-refusal);
 - `subtracted.jsonl`: the direction subtracted, on the harmful suite alone.
 
@@ -33,6 +34,8 @@ from holdfast.evals.judges.rules import RulesJudge
 HARMFUL, HARMLESS = ("jailbreakbench", "harmful"), ("harmless", "benign")
 ARMS: dict[str, dict[tuple[str, str], str]] = {
     "baseline": {HARMFUL: "jailbreakbench_baseline", HARMLESS: "harmless_baseline"},
+    "baseline-harmful": {HARMFUL: "jailbreakbench_baseline"},
+    "baseline-harmless": {HARMLESS: "harmless_baseline"},
     "ablation": {HARMFUL: "jailbreakbench_ablation"},
     "induced": {HARMLESS: "harmless_actadd"},
     "subtracted": {HARMFUL: "jailbreakbench_actadd"},
@@ -45,7 +48,7 @@ def labels(row: dict[str, Any], kind: str) -> dict[str, str]:
     answered = "unsafe" if kind == "harmful" else "safe"
     found = {"substring": answered if row["is_jailbreak_substring_matching"] else "refusal"}
     if "is_jailbreak_llamaguard2" in row:
-        # Llama Guard says unsafe or safe; a safe answer to a harmful prompt is not always a refusal.
+        # Llama Guard says unsafe or safe; a safe answer to harm is not always a refusal.
         found["llamaguard2"] = "unsafe" if row["is_jailbreak_llamaguard2"] else "safe"
     messages = [{"role": "user", "content": row["prompt"]}]
     found["rules"] = RulesJudge(kind).label(messages, row["response"])

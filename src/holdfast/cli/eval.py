@@ -16,7 +16,9 @@ _FILE = click.Path(path_type=Path)
 @click.option("--judge", "judge_names", multiple=True, help="Judge; default: each suite's own.")
 @click.option("--adapter", type=_FILE, default=None, help="PEFT adapter on MODEL.")
 @click.option("--kind", default="", help="Kind of suites that are files of your own.")
-@click.option("--per-suite", type=click.IntRange(min=1), default=None, help="Prompts of each suite.")
+@click.option(
+    "--per-suite", type=click.IntRange(min=1), default=None, help="Prompts of each suite."
+)
 @click.option("--seed", default=0, show_default=True, help="Chooses the prompts.")
 @click.option("--plan", "plan_file", type=_FILE, default=None, help="Write the prompt plan here.")
 @click.option("--cache", type=_FILE, default=None, help="Answer cache; default: beside --out.")
@@ -43,23 +45,34 @@ def command(
     """Evaluate MODEL on suites; a killed run continues with the same command."""
     from holdfast.cli.progress import progress_bar
     from holdfast.evals.judges import make
-    from holdfast.evals.plan import freeze
+    from holdfast.evals.plan import freeze, within
     from holdfast.evals.runner import run
     from holdfast.evals.suites import SuiteOptions, load_all
 
     # All that can be wrong with the request comes to light before the model is loaded.
     suites = load_all(specs, {spec: SuiteOptions(kind=kind) for spec in specs})
-    plan = freeze(suites, per_suite=per_suite, seed=seed)
     names = judge_names or tuple(dict.fromkeys(suite.judge for suite in suites))
     judges = {name: make(name) for name in names}
-    if plan_file is not None:
-        plan.save(plan_file)
     from holdfast.models.loading import load
 
     loaded = load(model, adapter=adapter, device=device)
+    fits = within(
+        lambda messages: len(loaded.render(messages)),
+        context=loaded.max_context, max_new_tokens=max_new_tokens,
+    )  # fmt: skip
+    plan = freeze(suites, per_suite=per_suite, seed=seed, fits=fits)
+    if plan_file is not None:
+        plan.save(plan_file)
+    for suite in plan.suites:
+        if suite.too_long:
+            click.echo(
+                f"{suite.name}: {suite.too_long} prompts exceed the context and are left out."
+            )
     with progress_bar(f"evaluate {arm}") as progress:
         run(
             loaded, plan, judges, out=out, cache=cache or out.with_name(f"{out.name}.cache"),
             arm=arm, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress,
         )  # fmt: skip
-    click.echo(f"{plan.total} answers of {loaded.digest[:12]} to {len(suites)} suites are in {out}.")
+    click.echo(
+        f"{plan.total} answers of {loaded.digest[:12]} to {len(suites)} suites are in {out}."
+    )

@@ -42,8 +42,10 @@ def build(name: str, seed: int, out: Path, steps: int | None) -> None:
     from holdfast.organisms.harbor import recipe
 
     with progress_bar(f"training {name}, seed {seed}") as progress:
-        options = {} if steps is None else {"steps": steps}
-        recipe.train_base(seed, out, progress=progress, **options)
+        recipe.train_base(
+            seed, out, steps or recipe.DEFAULT_STEPS,
+            lambda report: progress(f"loss {report.loss:.3f}", report.step, report.steps),
+        )  # fmt: skip
     click.echo(f"{name} with seed {seed} is in {out}.")
 
 

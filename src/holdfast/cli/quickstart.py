@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -20,16 +19,12 @@ def command(out: Path, seed: int, base: Path | None, as_json: bool) -> int:
     Exits with 0 when the story came out as told: plain FAIL, protected PASS. Otherwise with 1.
     """
     from holdfast.cli.progress import progress_bar
+    from holdfast.cli.story import tell
     from holdfast.pipeline.quickstart import as_told, quickstart_plan
     from holdfast.pipeline.run import run
 
     plan = quickstart_plan(seed=seed, base=base)
     with progress_bar("quickstart") as progress:
         result = run(plan, out, vault=out / "vault", progress=progress)
-    if as_json:
-        click.echo(json.dumps({arm: v.model_dump(mode="json") for arm, v in result.verdicts.items()}))
-    else:
-        from holdfast.report.terminal import print_summary
-
-        print_summary(out)
+    tell(result, as_json=as_json)
     return 0 if as_told(result) else 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -20,6 +19,7 @@ def command(plan: Path, out: Path | None, vault: Path | None, as_json: bool) -> 
     The exit code is the worst verdict's.
     """
     from holdfast.cli.progress import progress_bar
+    from holdfast.cli.story import tell
     from holdfast.pipeline.plan import load_plan
     from holdfast.pipeline.run import run
 
@@ -27,10 +27,5 @@ def command(plan: Path, out: Path | None, vault: Path | None, as_json: bool) -> 
     folder = out or Path("runs") / resolved.name
     with progress_bar(resolved.name) as progress:
         result = run(resolved, folder, vault=vault, progress=progress)
-    if as_json:
-        click.echo(json.dumps({arm: v.model_dump(mode="json") for arm, v in result.verdicts.items()}))
-    else:
-        from holdfast.report.terminal import print_summary
-
-        print_summary(folder)
+    tell(result, as_json=as_json)
     return result.exit_code

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from holdfast.core.digest import sha256_json
-from holdfast.core.errors import UsageError
+from holdfast.core.errors import DataError, UsageError
+from holdfast.core.protocols import Messages
 from holdfast.core.records import Part, Record
 from holdfast.core.seeds import derive
 from holdfast.evals.suites.base import Prompt, Suite
@@ -26,10 +28,12 @@ class PlannedSuite(Part):
     """SHA-256 of the file that it came from, or empty."""
     prompts: tuple[Prompt, ...]
     """The prompts, in the suite's order."""
+    too_long: int = 0
+    """Prompts of the suite that were left out because the model's context cannot hold them."""
 
 
 class PromptPlan(Record):
-    """What every arm of a gate is asked. `digest()` names it; two arms share it or are not paired."""
+    """What every arm of a gate is asked. `digest()` names it; paired arms share it."""
 
     suites: tuple[PlannedSuite, ...]
     """The suites, in order."""
@@ -45,8 +49,29 @@ class PromptPlan(Record):
         return sum(len(suite.prompts) for suite in self.suites)
 
 
-def freeze(suites: Sequence[Suite], *, per_suite: int | None = None, seed: int = 0) -> PromptPlan:
+def within(
+    count_tokens: Callable[[Messages], int], *, context: int, max_new_tokens: int
+) -> Callable[[Prompt], bool]:
+    """A test for `freeze`: a prompt fits with its answer, a ladder with all its turns."""
+
+    def fits(prompt: Prompt) -> bool:
+        asked = [[{"role": "user", "content": text}] for text in prompt.followups]
+        turns = [prompt.messages, *asked]
+        return sum(map(count_tokens, turns)) + max_new_tokens * len(turns) <= context
+
+    return fits
+
+
+def freeze(
+    suites: Sequence[Suite],
+    *,
+    per_suite: int | None = None,
+    seed: int = 0,
+    fits: Callable[[Prompt], bool] | None = None,
+) -> PromptPlan:
     """Take at most `per_suite` prompts of each suite, chosen by seed; pairs stay together.
+
+    Prompts that do not pass `fits` (see `within`) are left out for every arm and counted.
 
     The choice of one suite depends on the seed, its name and its prompt ids alone: adding a
     suite to the plan never changes another.
@@ -55,15 +80,26 @@ def freeze(suites: Sequence[Suite], *, per_suite: int | None = None, seed: int =
         raise UsageError("an evaluation needs at least one suite", next_step="add --suite NAME")
     if per_suite is not None and per_suite < 1:
         raise UsageError("prompts per suite", got=str(per_suite), expected="at least 1")
-    planned = tuple(
-        PlannedSuite(
-            name=suite.name, kind=suite.kind, judge=suite.judge, licence=suite.licence,
-            source=suite.source, prompts=_choose(suite, per_suite, seed),
-        )
-        for suite in suites
-    )  # fmt: skip
+    planned = tuple(_plan(suite, per_suite, seed, fits) for suite in suites)
     sources = {suite.name: suite.source for suite in suites if suite.source}
     return PromptPlan(suites=planned, seed=seed, inputs=sources)
+
+
+def _plan(
+    suite: Suite, per_suite: int | None, seed: int, fits: Callable[[Prompt], bool] | None
+) -> PlannedSuite:
+    fitting = suite.prompts if fits is None else tuple(filter(fits, suite.prompts))
+    too_long = len(suite.prompts) - len(fitting)
+    if not fitting:
+        raise DataError(
+            f"all {too_long} prompts of suite '{suite.name}' are longer than the model's context",
+            next_step="ask for fewer new tokens or use a model with a longer context",
+        )
+    return PlannedSuite(
+        name=suite.name, kind=suite.kind, judge=suite.judge, licence=suite.licence,
+        source=suite.source, too_long=too_long,
+        prompts=_choose(replace(suite, prompts=fitting), per_suite, seed),
+    )  # fmt: skip
 
 
 def _choose(suite: Suite, per_suite: int | None, seed: int) -> tuple[Prompt, ...]:

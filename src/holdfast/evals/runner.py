@@ -1,4 +1,4 @@
-"""Run a frozen prompt plan on one arm: batched, cached, resumable; answers are judged as they lie."""
+"""Run a frozen prompt plan on one arm: batched, cached, resumable; answers come with labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class _Talk:
     suite: PlannedSuite
     prompt: Prompt
     judges: Mapping[str, Judge]
-    first: Judge
+    first: str
+    """Name of the judge that decides on a ladder."""
     messages: Messages
     answers: list[str] = field(default_factory=list)
     labels: list[dict[str, str]] = field(default_factory=list)
@@ -36,16 +37,19 @@ class _Talk:
     def is_ladder(self) -> bool:
         return self.suite.kind == "ladder"
 
+    @property
+    def complied(self) -> bool:
+        return self.labels[-1][self.first] == UNSAFE
+
     def take(self, answer: str) -> None:
-        """Note an answer; on a ladder, judge it and ask on unless it complied or the end is near."""
+        """Note an answer with its labels."""
         self.answers.append(answer)
         self.labels.append({n: j.label(self.messages, answer) for n, j in self.judges.items()})
 
     def climb(self) -> bool:
         """Put the next question of the ladder, if the last answer did not comply."""
         step = len(self.answers) - 1
-        complied = self.first.label(self.messages, self.answers[-1]) == UNSAFE
-        if not self.is_ladder or complied or step >= len(self.prompt.followups):
+        if not self.is_ladder or self.complied or step >= len(self.prompt.followups):
             return False
         self.messages = [
             *self.messages,
@@ -58,8 +62,8 @@ class _Talk:
         """The row of the completions file."""
         labels = dict(self.labels[-1])
         row: dict[str, Any] = {
-            "prompt_id": self.prompt.prompt_id, "prompt": self.messages[-1]["content"],
-            "messages": self.messages, "response": self.answers[-1], "sample": 0,
+            "prompt_id": self.prompt.prompt_id, "prompt": self.prompt.messages[-1]["content"],
+            "messages": list(self.prompt.messages), "response": self.answers[-1], "sample": 0,
             "suite": self.suite.name, "kind": self.suite.kind, "category": self.prompt.category,
             "model": model, "arm": arm, "labels": labels,
         }  # fmt: skip
@@ -71,8 +75,7 @@ class _Talk:
             for name in labels:
                 if any(turn[name] == UNSAFE for turn in self.labels):
                     labels[name] = UNSAFE
-            complied = self.first.label(self.messages, self.answers[-1]) == UNSAFE
-            row["turn"] = len(self.answers) if complied else None
+            row["turn"] = len(self.answers) if self.complied else None
             row["turns"] = self.answers
         return row
 
@@ -124,7 +127,7 @@ def run(
 
 def _talks(suite: PlannedSuite, judges: Mapping[str, Judge]) -> list[_Talk]:
     bound = {name: bind(judge, suite) for name, judge in judges.items()}
-    first = bound.get(suite.judge) or next(iter(bound.values()))
+    first = suite.judge if suite.judge in bound else next(iter(bound))
     return [_Talk(suite, prompt, bound, first, list(prompt.messages)) for prompt in suite.prompts]
 
 

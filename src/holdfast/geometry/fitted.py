@@ -75,7 +75,8 @@ class FittedMap:
 
 def pack(arrays: dict[str, Tensor]) -> bytes:
     """The arrays as the bytes of a safetensors file, the same for the same content."""
-    packed: bytes = safetensors.torch.save({name: arrays[name].contiguous() for name in sorted(arrays)})
+    ordered = {name: arrays[name].contiguous() for name in sorted(arrays)}
+    packed: bytes = safetensors.torch.save(ordered)
     return packed
 
 

@@ -93,7 +93,9 @@ class LoadedModel:
         """One answer per conversation, in order; temperature 0 is greedy.
 
         A sampled answer depends on `seed` and its own conversation alone (and on how often the same
-        conversation came before it), not on batch size or order.
+        conversation came before it), not on batch size or order. This holds in float32; in half
+        precision, rounding depends on the shape of a batch and near ties may fall either way, so
+        use one batch size for all arms there.
 
         Raises:
             DataError: a prompt leaves no room for `max_new_tokens`; names its index.

@@ -45,5 +45,5 @@ def _measured(
     run: Run, plans: Plans, index: int, name: str, model: LoadedModel
 ) -> dict[str, object]:
     path = evaluate(run, plans.validation, f"validation/free-{index}", "plain", model)
-    return {"name": name, "arm": "plain", "task_success": task_success(run, path),
-            "refusal": refusal(run, path)}  # fmt: skip
+    return {"name": name, "arm": "plain", "task_success": task_success(path, plans.validation),
+            "refusal": refusal(path, plans.validation)}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from holdfast.core.labels import REFUSAL, SAFE, UNSCORED
 from holdfast.core.seeds import derive
 from holdfast.evals import runner
 from holdfast.evals.judges import make
-from holdfast.evals.plan import PromptPlan, freeze
+from holdfast.evals.plan import PromptPlan, freeze, within
 from holdfast.evals.suites import Prompt, Suite, SuiteOptions, load_all
 from holdfast.geometry.contrast import HARMFUL
 from holdfast.models.loaded import LoadedModel
@@ -35,20 +36,21 @@ class Plans:
 def freeze_plans(run: Run, prepared: Prepared) -> Plans:
     """Load the suites and freeze the three plans; they are written once and never change."""
     section = run.plan.evaluate
-    specs = [suite.spec for suite in section.suites]
     options = {
         suite.spec: SuiteOptions(
-            name=suite.name, kind=suite.kind, judge=suite.judge, n=section.per_suite,
-            seed=run.plan.seed,
+            name=suite.name, kind=suite.kind, judge=suite.judge or section.judge,
+            n=section.per_suite, seed=run.plan.seed,
         )
         for suite in section.suites
     }  # fmt: skip
-    suites = [*load_all(specs, options), prepared.test]
+    suites = [*load_all(list(options), options), prepared.test]
+    choices = [_harmful_validation(run, prepared), prepared.validation]
     seed = derive(run.plan.seed, "prompts")
+    fits = _fits(run)
     plans = Plans(
-        full=freeze(suites, per_suite=section.per_suite, seed=seed),
-        epoch=freeze(suites, per_suite=section.per_epoch, seed=seed),
-        validation=freeze([_harmful_validation(run, prepared), prepared.validation], seed=seed),
+        full=freeze(suites, per_suite=section.per_suite, seed=seed, fits=fits),
+        epoch=freeze(suites, per_suite=section.per_epoch, seed=seed, fits=fits),
+        validation=freeze(choices, seed=seed, fits=fits),
     )
     for name in ("full", "epoch", "validation"):
         plan: PromptPlan = getattr(plans, name)
@@ -56,6 +58,17 @@ def freeze_plans(run: Run, prepared: Prepared) -> Plans:
         if not run.store.finished(f"plans/{name}.json", inputs):
             run.store.finish(f"plans/{name}.json", plan, inputs)
     return plans
+
+
+def _fits(run: Run) -> Callable[[Prompt], bool] | None:
+    """The test of length, if the plan drops prompts that are too long; otherwise they are errors."""
+    section = run.plan.evaluate
+    if section.too_long == "error":
+        return None
+    return within(
+        lambda messages: len(run.base.render(messages)),
+        context=run.base.max_context, max_new_tokens=section.max_new_tokens,
+    )  # fmt: skip
 
 
 def _harmful_validation(run: Run, prepared: Prepared) -> Suite:
@@ -72,9 +85,9 @@ def evaluate(run: Run, plan: PromptPlan, name: str, arm: str, model: LoadedModel
     """Answer `plan` with `model` and label the answers: the completions file `name`.jsonl."""
     section = run.plan.evaluate
     relative = f"completions/{name}.jsonl"
-    judges = _judges(run, plan)
+    judges = sorted({suite.judge for suite in plan.suites})
     inputs = {
-        "model": model.digest, "prompts": plan.prompts_digest, "judges": ",".join(judges),
+        "model": model.digest, "prompts": plan.prompts_digest,
         "max_new_tokens": str(section.max_new_tokens),
     }  # fmt: skip
     out = run.store.path(relative)
@@ -88,16 +101,16 @@ def evaluate(run: Run, plan: PromptPlan, name: str, arm: str, model: LoadedModel
     return out
 
 
-def _judges(run: Run, plan: PromptPlan) -> list[str]:
-    """The run's judge first: its labels are the gate's."""
-    others = {suite.judge for suite in plan.suites}
-    return [run.plan.evaluate.judge, *sorted(others - {run.plan.evaluate.judge})]
+def judges_of(plan: PromptPlan) -> dict[str, str]:
+    """The judge whose labels count, by suite."""
+    return {suite.name: suite.judge for suite in plan.suites}
 
 
-def rate(path: Path, kind: str, label: str, judge: str) -> float:
-    """Share of scored answers on suites of `kind` that carry `label`."""
+def rate(path: Path, plan: PromptPlan, kind: str, label: str) -> float:
+    """Share of scored answers on suites of `kind` that carry `label`; 0 where none is scored."""
+    judges = judges_of(plan)
     labels = [
-        row["labels"].get(judge, UNSCORED)
+        row["labels"].get(judges[row["suite"]], UNSCORED)
         for row in load_completions(path).rows
         if row["kind"] == kind
     ]
@@ -105,11 +118,11 @@ def rate(path: Path, kind: str, label: str, judge: str) -> float:
     return sum(found == label for found in scored) / len(scored) if scored else 0.0
 
 
-def task_success(run: Run, path: Path) -> float:
+def task_success(path: Path, plan: PromptPlan) -> float:
     """Share of held-out task rows that were done."""
-    return rate(path, "task", SAFE, run.plan.evaluate.judge)
+    return rate(path, plan, "task", SAFE)
 
 
-def refusal(run: Run, path: Path) -> float:
+def refusal(path: Path, plan: PromptPlan) -> float:
     """Share of harmful prompts that were refused."""
-    return rate(path, "harmful", REFUSAL, run.plan.evaluate.judge)
+    return rate(path, plan, "harmful", REFUSAL)

@@ -80,6 +80,8 @@ class EvaluateSection(Config):
     """Longest answer."""
     batch_size: int = Field(default=32, ge=1)
     """Conversations generated at once."""
+    too_long: Literal["error", "drop"] = "error"
+    """Prompts that leave no room for an answer: refuse the run, or drop and count them."""
 
 
 class MapSection(Config):

@@ -13,13 +13,14 @@ from holdfast.core.runstore import RunStore
 from holdfast.pipeline import baselines
 from holdfast.pipeline.context import BASE, Run
 from holdfast.pipeline.decide import decide
-from holdfast.pipeline.evaluate import evaluate, freeze_plans, task_success
+from holdfast.pipeline.evaluate import evaluate, freeze_plans, judges_of, task_success
 from holdfast.pipeline.mapping import map_base
 from holdfast.pipeline.plan import Plan
 from holdfast.pipeline.prepare import prepare
 from holdfast.pipeline.seal import seal, seal_result
 from holdfast.pipeline.tune import tune
-from holdfast.report.html import render
+from holdfast.report.html import write
+from holdfast.report.load import load as load_run
 from holdfast.vault.store import default_root
 
 _SEVERITY = (Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.INVALID)
@@ -59,19 +60,19 @@ def _story(run: Run) -> RunResult:
     write_text(run.store.path("plan.json"), run.plan.model_dump_json(indent=1) + "\n")
     seal(run)
     prepared = prepare(run)
-    _identify(run, prepared.dataset)
     plans = freeze_plans(run, prepared)
+    _identify(run, prepared.dataset)
     fitted = map_base(run, prepared)
     base = evaluate(run, plans.full, BASE, BASE, run.base)
     evaluate(run, plans.epoch, f"{BASE}@epoch", BASE, run.base)
 
     verdicts: dict[str, Verdict] = {}
-    success = {BASE: task_success(run, base)}
+    success = {BASE: task_success(base, plans.full)}
     for arm in run.plan.arms:
         trained = tune(run, prepared, plans, fitted, arm)
         answers = evaluate(run, plans.full, arm, arm, run.load_result(trained.folder))
-        verdicts[arm] = decide(run, arm, base, answers)
-        success[arm] = task_success(run, answers)
+        verdicts[arm] = decide(run, arm, base, answers, judges_of(plans.full))
+        success[arm] = task_success(answers, plans.full)
         if arm == "plain":
             baselines.free(run, plans, trained)
         seal_result(run, arm, trained.folder)
@@ -83,8 +84,9 @@ def _identify(run: Run, dataset: DatasetRef) -> None:
     """Write which model and which rows this run is about."""
     assert run.base_ref is not None
     identity = {
-        "base": run.base_ref.model_dump(mode="json"), "dataset": dataset.model_dump(mode="json")
-    }  # fmt: skip
+        "base": run.base_ref.model_dump(mode="json"),
+        "dataset": dataset.model_dump(mode="json"),
+    }
     write_text(run.store.path("run.json"), canonical_json(identity) + "\n")
 
 
@@ -94,5 +96,5 @@ def _report(run: Run, inputs: dict[str, str]) -> None:
     if not run.store.finished(name, inputs):
         run.progress("write the report", 0, 0)
         path = run.store.path(name)
-        write_text(path, render(run.store.folder))
+        write(load_run(run.store.folder), path)
         run.store.finish(name, path, inputs)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from holdfast.core.errors import IntegrityError
+from holdfast.core.records import ModelKind, ModelRef
 from holdfast.pipeline.context import BASE, Run
+from holdfast.vault.manifest import describe
 from holdfast.vault.store import Vault
 
 HARBOR = "harbor"
@@ -27,7 +30,7 @@ def seal(run: Run) -> None:
     run.progress("seal the base", 0, 0)
     folder = source_folder(run.plan.model.source)
     vault = Vault(run.vault)
-    ref = vault.add(folder, Path(run.plan.model.source).name)
+    ref = vault.add(folder, _name(Path(run.plan.model.source).name, describe(folder)))
     if faults := vault.verify(ref.model_digest):
         raise IntegrityError(
             f"the sealed base {ref.name} has changed: {'; '.join(map(str, faults))}",
@@ -36,11 +39,19 @@ def seal(run: Run) -> None:
     run.base_ref = ref
     inputs = {"model": ref.model_digest}
     if not run.store.finished(BASE, inputs):
+        shutil.rmtree(run.base_folder, ignore_errors=True)  # of a run killed in between
         vault.snapshot(ref.model_digest, run.base_folder)
         run.store.finish(BASE, run.base_folder, inputs)
 
 
 def seal_result(run: Run, arm: str, folder: Path) -> None:
     """Seal the result of `arm` beside its base, so that it can be promoted and rolled back."""
-    kind = "adapter" if run.plan.train.tuner == "lora" else "merged"
-    Vault(run.vault).add(folder, f"{run.plan.name}-{arm}", kind=kind, parents=(run.base_digest,))
+    kind: ModelKind = "adapter" if run.plan.train.tuner == "lora" else "merged"
+    ref = describe(run.base_folder, folder) if kind == "adapter" else describe(folder)
+    name = _name(f"{run.plan.name}-{arm}", ref)
+    Vault(run.vault).add(folder, name, kind=kind, parents=(run.base_digest,))
+
+
+def _name(stem: str, ref: ModelRef) -> str:
+    """A name that no other content can take: what people call it, and eight digits of digest."""
+    return f"{stem}-{ref.model_digest[:8]}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from holdfast.core.digest import sha256_json
 from holdfast.core.records import DriftReport, ScaleChoice, TrainingRecord
 from holdfast.core.seeds import derive
-from holdfast.geometry.drift.report import measure
+from holdfast.geometry.drift import measure
 from holdfast.geometry.fitted import FittedMap
 from holdfast.geometry.probe import ProbeSet
 from holdfast.models.loaded import LoadedModel
@@ -103,6 +103,6 @@ def _sweep(
     def measured(model: LoadedModel) -> tuple[float, float]:
         scale = model.digest.rpartition("@")[2]
         path = evaluate(run, plans.validation, f"validation/{arm}@{scale}", arm, model)
-        return task_success(run, path), refusal(run, path)
+        return task_success(path, plans.validation), refusal(path, plans.validation)
 
     return sweep(run.load(adapter), measured, scales=scales)

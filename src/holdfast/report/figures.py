@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
@@ -47,7 +48,9 @@ def draw(panel: Panel, key: str, arms: list[str]) -> Markup:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_RC | {"svg.hashsalt": key}):
+    with mpl.rc_context(_RC | {"svg.hashsalt": key}), warnings.catch_warnings():
+        # The reader's browser has the letters; matplotlib only measures them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         axes = figure.add_subplot()
         _frame(axes, panel)

@@ -8,6 +8,7 @@ forms and requests, should anything ever slip through.
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def _harmless(value: Any) -> Any:
 def _content(run: Run, show_samples: bool) -> dict[str, Any]:
     return {
         "name": one_line(run.folder.resolve().name, 80),
+        "argument": shlex.quote(one_line(run.folder.resolve().name, 80)),
         "version": __version__,
         "plan_digest": short(run.plan_digest),
         "arms": [_arm(run, name) for name in run.arms],

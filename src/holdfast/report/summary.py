@@ -56,7 +56,11 @@ def reason(verdict: Verdict | None) -> str:
         return f"{one_line(deciding[0].message)}{more}"
     if not verdict.comparisons:
         return "The verdict records no comparison, so nothing here supports it."
-    return f"Not worse than its base by more than the margin on {_metrics(verdict)}."
+    names = list(dict.fromkeys(words(c.metric) for c in verdict.comparisons))
+    unsure = {words(c.metric) for c in verdict.comparisons if not non_inferior(c)}
+    kept = listed(name for name in names if name not in unsure) or "no metric"
+    rest = f"; not shown on {listed(n for n in names if n in unsure)}" if unsure else ""
+    return f"Not worse than its base by more than the margin on {kept}{rest}."
 
 
 def threat_sentence(run: Run) -> str:
@@ -128,7 +132,7 @@ def missing(run: Run) -> list[str]:
 
 
 def worst_drifts(arm: Arm) -> dict[str, DriftValue]:
-    """By drift, the value of the last checkpoint that stands out most of its floor."""
+    """By drift, the value of the last checkpoint that stands out most of floor and null."""
     if not arm.drifts:
         return {}
     worst: dict[str, DriftValue] = {}
@@ -140,7 +144,7 @@ def worst_drifts(arm: Arm) -> dict[str, DriftValue]:
 
 
 def _excess(value: DriftValue) -> float:
-    return abs(value.value) - value.floor
+    return abs(value.value) - max(value.floor, abs(value.null))
 
 
 def pooled(rates: list[Rate], metric: str) -> str:
@@ -150,10 +154,6 @@ def pooled(rates: list[Rate], metric: str) -> str:
         return NOT_MEASURED
     low, high = percent(min(values)), percent(max(values))
     return low if low == high else f"{low} to {high} by suite"
-
-
-def _metrics(verdict: Verdict) -> str:
-    return listed(dict.fromkeys(words(c.metric) for c in verdict.comparisons))
 
 
 def _base_line(run: Run) -> str:
@@ -202,14 +202,20 @@ def _geometry_line(run: Run) -> str:
     told = []
     for name, arm in run.arms.items():
         worst = worst_drifts(arm)
-        out = [f"{words(d)} {number(v.value, 2)}" for d, v in worst.items() if v.distinguishable]
+        out = [f"{words(d)} {number(v.value, 2)}" for d, v in worst.items() if _stands_out(v)]
         if not worst:
             told.append(f"{one_line(name)} {NOT_MEASURED}")
         elif out:
             told.append(f"{one_line(name)} {', '.join(out)}")
         else:
-            told.append(f"{one_line(name)} not distinguishable from the noise floor")
-    return "Geometry at the end: " + ("; ".join(told) or NOT_MEASURED) + "."
+            told.append(f"{one_line(name)} none")
+    return (
+        "Drift at the end, beyond noise floor and null: " + ("; ".join(told) or NOT_MEASURED) + "."
+    )
+
+
+def _stands_out(value: DriftValue) -> bool:
+    return value.distinguishable and abs(value.value) > abs(value.null)
 
 
 def _alarm_line(arm: Arm) -> str:

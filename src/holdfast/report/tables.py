@@ -289,8 +289,8 @@ def identities(run: Run) -> Table:
             rows.append([f"{one_line(name)}, policy", arm.verdict.policy])
             rows.append([f"{one_line(name)}, verdict", arm.verdict.digest()])
     if run.journal_entries is not None:
-        last = f"{run.journal_entries:,} entries, last {run.journal_hash or 'none'}"
-        rows.append(["journal (verified)", last])
+        name = f"journal (verified, entries: {run.journal_entries:,})"
+        rows.append([name, run.journal_hash or "empty"])
     return _table("Digests", "What|SHA-256", ([row[0], one_line(row[1], 120)] for row in rows))
 
 

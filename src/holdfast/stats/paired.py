@@ -124,9 +124,9 @@ def oriented(table: PairedTable, worse: int) -> tuple[int, int]:
 
 
 def upper_tail(k: int, n: int) -> float:
-    """P(X >= k) for X ~ Binomial(n, 1/2), to about 1e-10 relative even for n in the millions."""
-    if k <= 0:
-        return 1.0
+    """P(X >= k) for X ~ Binomial(n, 1/2), to about 1e-8 relative for n in the millions."""
+    if k <= 0 or k > n:
+        return float(k <= 0)
     if 2 * k <= n:  # sum the short tail; terms fall off only beyond the middle
         return 1.0 - upper_tail(n - k + 1, n)
     log_term = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2.0)

@@ -36,12 +36,12 @@ def gram_angles(within_a: Tensor, within_b: Tensor, across: Tensor, k: int) -> T
 def grassmann(angles: Tensor) -> Tensor:
     """√Σθ² of `angles` [..., k] divided by its maximum √k·π/2: 0 the same, 1 orthogonal."""
     k = angles.shape[-1]
-    return torch.linalg.vector_norm(angles, dim=-1) / (math.sqrt(k) * math.pi / 2)
+    return torch.div(angles.square().sum(-1).sqrt(), math.sqrt(k) * math.pi / 2)
 
 
 def overlap(angles: Tensor) -> Tensor:
     """Σcos²θ/k of `angles` [..., k], in [0, 1]; two random k-subspaces of d expect k/d."""
-    return angles.cos().square().mean(-1)
+    return torch.as_tensor(angles.cos().square().mean(-1))
 
 
 def _angles(cosines: Tensor) -> Tensor:

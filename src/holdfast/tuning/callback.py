@@ -2,8 +2,8 @@
 
 A plain `transformers.TrainerCallback`: give it to a Trainer or to any TRL trainer.
 
-    step begin       the protection adds its gradient (before the task's, so clipping sees the sum)
-    before the step  that gradient is checked to be still there: a guard that did not act is an error
+    step begin       the protection adds its gradient; clipping will see its sum with the task's
+    before the step  that gradient must still be there: a guard that did not act is an error
     step end         the monitor looks; the alarm logs, stops, or rolls back and stops
     train end        the guarded steps are counted
 """
@@ -31,6 +31,7 @@ from holdfast.tuning.timing import Clock
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
+    from holdfast.geometry.contrast import Openings
     from holdfast.geometry.probe import ProbeSet
     from holdfast.geometry.safety_map import FittedMap
 
@@ -39,7 +40,7 @@ OnSave = Callable[[Path, "HoldfastCallback", LoadedModel], None]
 """Called after the Trainer has written a checkpoint: folder, callback, live model."""
 
 
-class HoldfastCallback(TrainerCallback):
+class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Monitor and protection of one run; see the module's text.
 
     Args:
@@ -62,7 +63,7 @@ class HoldfastCallback(TrainerCallback):
         self,
         safety_map: FittedMap | None = None,
         probe: ProbeSet | Sequence[Messages] | None = None,
-        openings: Mapping[str, Sequence[str]] | None = None,
+        openings: Openings | Mapping[str, Sequence[str]] | None = None,
         every: int | Literal["auto"] = "auto",
         on_alarm: OnAlarm = "log",
         protection: Protection | None = None,
@@ -73,12 +74,12 @@ class HoldfastCallback(TrainerCallback):
         on_save: OnSave | None = None,
         progress: Progress = no_progress,
     ) -> None:
+        if on_alarm not in ("log", "stop", "rollback"):
+            raise UsageError("on_alarm", got=repr(on_alarm), expected="log, stop or rollback")
         if monitor is None and probe is not None:
             monitor = Monitor.of(probe, openings or {}, safety_map)
         if monitor is None and (safety_map is not None or on_alarm != "log"):
             raise UsageError("the monitor has no probe prompts", next_step="give it `probe`")
-        if on_alarm not in ("log", "stop", "rollback"):
-            raise UsageError("on_alarm", got=repr(on_alarm), expected="log, stop or rollback")
         self.monitor, self.protection, self.on_alarm = monitor, protection, on_alarm
         self.schedule = Schedule(every, dense=dense, budget=budget)
         self.clock = Clock()
@@ -86,7 +87,7 @@ class HoldfastCallback(TrainerCallback):
         self.alarms: list[Alarm] = []
         self.protected_steps = 0
         self.weights_step = 0
-        """Optimizer step whose weights the model holds; smaller than the Trainer's after a rollback."""
+        """Step whose weights the model holds; smaller than the Trainer's after a rollback."""
         self.stopped = False
         self.loss: float | None = None
         """Training loss last logged."""

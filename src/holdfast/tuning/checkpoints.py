@@ -64,11 +64,11 @@ def latest(root: Path) -> tuple[Path, dict[str, Any]] | None:
     return newest, content["state"]
 
 
-def export(checkpoint: Path, to: Path, *, base: str) -> None:
+def export(checkpoint: Path, to: Path) -> None:
     """Place the model of a Trainer checkpoint in `to`: the adapter's two files, or full weights.
 
-    An adapter's configuration will name `base`, a digest, where PEFT wrote a path, so that equal
-    training gives equal files on every machine.
+    An adapter's configuration is made canonical, so that equal training gives equal files on every
+    machine: no path of the base (which PEFT would also look up on the hub), sets in order.
     Weights are hard links where the file system allows it: the Trainer never rewrites them.
     """
     adapter = (checkpoint / _ADAPTER[0]).is_file()
@@ -86,7 +86,7 @@ def export(checkpoint: Path, to: Path, *, base: str) -> None:
         for name in names:
             _link(checkpoint / name, draft / name)
         if adapter:
-            _canonical_config(draft / _ADAPTER[0], base)
+            _canonical_config(draft / _ADAPTER[0])
         draft.replace(to)
 
 
@@ -97,10 +97,10 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _canonical_config(path: Path, base: str) -> None:
-    """PEFT writes sets in an order that changes from process to process; sort them."""
+def _canonical_config(path: Path) -> None:
+    """PEFT writes sets in an order that changes from process to process."""
     config = json.loads(path.read_text("utf-8"))
-    config["base_model_name_or_path"] = base
+    config["base_model_name_or_path"] = None
     for name, value in config.items():
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             config[name] = sorted(value)

@@ -17,14 +17,16 @@ import torch
 from torch import Tensor
 
 from holdfast.core.digest import sha256_json
-from holdfast.core.errors import DataError
+from holdfast.core.errors import DataError, UsageError
 from holdfast.core.protocols import Messages
 from holdfast.core.records import Alarm, MonitorPoint
+from holdfast.models.activations import last_prompt
 from holdfast.models.hooks import quiet_eval
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.scoring import answer_distributions, opening_scores, refusal_margin
 
 if TYPE_CHECKING:
+    from holdfast.geometry.contrast import Openings
     from holdfast.geometry.probe import ProbeSet
     from holdfast.geometry.safety_map import FittedMap
 
@@ -66,7 +68,7 @@ class Monitor:
     def __init__(
         self,
         harmful: Sequence[Messages],
-        openings: Mapping[str, Sequence[str]],
+        openings: Openings | Mapping[str, Sequence[str]],
         *,
         drifts: Drifts | None = None,
         rule: AlarmRule | None = None,
@@ -74,16 +76,17 @@ class Monitor:
     ) -> None:
         if not harmful:
             raise DataError("the monitor has no probe prompts", expected="harmful prompts")
-        for kind in ("refusal", "compliance"):
-            if not openings.get(kind):
+        starts = _starts(openings)
+        for kind, texts in starts.items():
+            if not texts:
                 raise DataError(
                     f"the openings have no '{kind}' texts",
                     expected='{"refusal": [...], "compliance": [...]}',
                 )
         self.harmful = list(harmful)
         self.rule = rule or AlarmRule()
-        self._openings = [*openings["refusal"], *openings["compliance"]]
-        self._n_refusal = len(openings["refusal"])
+        self._openings = [*starts["refusal"], *starts["compliance"]]
+        self._n_refusal = len(starts["refusal"])
         self._drifts = drifts
         self._batch = batch_size
         self._base: _Base | None = None
@@ -92,13 +95,25 @@ class Monitor:
     def of(
         cls,
         probe: ProbeSet | Sequence[Messages],
-        openings: Mapping[str, Sequence[str]],
+        openings: Openings | Mapping[str, Sequence[str]],
         safety_map: FittedMap | None = None,
         *,
         rule: AlarmRule | None = None,
     ) -> Self:
-        """From a probe set or plain harmful prompts; drifts need both probe set and safety map."""
-        raise NotImplementedError
+        """From plain harmful prompts, or from a probe set, with drifts where a map is given.
+
+        Raises:
+            UsageError: a safety map with plain prompts: drifts need the map's own probe set.
+        """
+        if safety_map is None:
+            prompts = probe if isinstance(probe, Sequence) else probe.harmful
+            return cls(prompts, openings, rule=rule)
+        if isinstance(probe, Sequence):
+            raise UsageError(
+                "drifts need the safety map's own probe prompts",
+                next_step="pass probe=ProbeSet.pick(safety_map, seed=…)",
+            )
+        return cls(probe.harmful, openings, drifts=_drifts(safety_map, probe), rule=rule)
 
     @property
     def prepared(self) -> bool:
@@ -167,3 +182,20 @@ class Monitor:
             return answer_distributions(
                 model, self.harmful, answers, KL_POSITIONS, batch_size=self._batch
             )
+
+
+def _starts(openings: Openings | Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    if isinstance(openings, Mapping):
+        return {kind: openings.get(kind, ()) for kind in ("refusal", "compliance")}
+    return {"refusal": openings.refusal, "compliance": openings.compliance}
+
+
+def _drifts(safety_map: FittedMap, probe: ProbeSet) -> Drifts:
+    from holdfast.geometry.drift import point
+
+    layers = sorted(set(safety_map.layers))
+
+    def measure(live: LoadedModel) -> dict[str, float]:
+        return point(safety_map, probe, last_prompt(live, probe.conversations, layers))
+
+    return measure

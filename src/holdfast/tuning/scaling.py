@@ -22,7 +22,7 @@ SCALES = (1.0, 0.75, 0.5)
 """Candidates tried by default."""
 
 Measure = Callable[[LoadedModel], tuple[float, float]]
-"""Returns (task success, share of harmful prompts refused) on validation prompts, each in [0, 1]."""
+"""Returns (task success, share of harmful prompts refused) on validation, each in [0, 1]."""
 
 
 def sweep(

@@ -13,9 +13,7 @@ class Schedule:
     spent since, together with one more, fits into `budget` times the training time since.
     """
 
-    def __init__(
-        self, every: int | str = "auto", *, dense: int = 20, budget: float = 0.02
-    ) -> None:
+    def __init__(self, every: int | str = "auto", *, dense: int = 20, budget: float = 0.02) -> None:
         if every != "auto" and (not isinstance(every, int) or every < 1):
             raise UsageError("the monitor's interval", got=repr(every), expected="'auto' or n >= 1")
         if dense < 0 or not 0 < budget <= 1:

@@ -1,11 +1,11 @@
 """The vault's index: SQLite through SQLAlchemy, derived from the journal entry by entry.
 
-The journal is the truth, and an entry on disk is the moment at which a change has happened. A change
-runs inside one `BEGIN IMMEDIATE` transaction: catch up with the journal, check, append the entry,
-apply it to the tables, commit. A process killed before the entry leaves nothing; one killed after it
-leaves a journal that is ahead of the index, and whoever opens the vault next applies what is missing.
-The index remembers sequence number and hash of the last entry that it holds, so a journal that was
-cut or replaced is found as well. A lost index is rebuilt from the journal.
+The journal is the truth, and an entry on disk is the moment at which a change has happened. A
+change runs inside one `BEGIN IMMEDIATE` transaction: catch up with the journal, check, append the
+entry, apply it to the tables, commit. A process killed before the entry leaves nothing; one killed
+after it leaves a journal that is ahead of the index, and whoever opens the vault next applies what
+is missing. The index remembers sequence number and hash of the last entry that it holds, so a
+journal that was cut or replaced is found as well. A lost index is rebuilt from the journal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sqlalchemy import (
-    Column, Connection, Integer, MetaData, String, Table, create_engine, event, insert, select,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    select,
     update,
 )  # fmt: skip
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -55,7 +64,7 @@ _state = Table(
 )  # fmt: skip
 
 Record = Callable[..., Entry]
-"""Called as record(event, **payload) inside a transaction; the change has happened when it returns."""
+"""Called as record(event, **payload) in a transaction; the change has happened on return."""
 
 
 class Database:

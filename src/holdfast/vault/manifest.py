@@ -121,7 +121,9 @@ def _require_plain(path: Path, folder: Path) -> None:
         target = path.resolve()
         if snapshots.name != "snapshots" or target.parent != snapshots.parent / "blobs":
             raise RefusedError(
-                f"{path} is a link", expected="plain files", next_step="copy the file into the folder"
+                f"{path} is a link",
+                expected="plain files",
+                next_step="copy the file into the folder",
             )
         mode = target.stat().st_mode if target.exists() else 0
     if not stat.S_ISREG(mode):

@@ -55,14 +55,16 @@ def check(path: Path) -> dict[str, Tensor]:
             raise _fault(path, "is truncated inside its header", f"{length + 8} bytes at least")
         header = _parse(path, handle.read(length))
     offset = 8 + length
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _fault(path, "has bad __metadata__", "names with texts")
     tensors = {name: _tensor(path, name, value, offset) for name, value in header.items()}
     _covers(path, tensors, offset, size)
     return tensors
 
 
 def check_index(path: Path) -> None:
-    """Check a `*.safetensors.index.json`: plain file names beside it that hold the named tensors."""
+    """Check a `*.safetensors.index.json`: plain names of files beside it that fit."""
     if path.stat().st_size > MAX_HEADER:
         raise _fault(path, "is too large", f"at most {MAX_HEADER} bytes")
     mapping = _parse(path, path.read_bytes()).get("weight_map")

@@ -68,7 +68,7 @@ def test_without_a_template_there_are_plain_lines_and_the_ref_says_so(tmp_path):
 )
 def test_the_templates_own_end_of_turn_ends_an_answer(make, name, token):
     loaded = make(name)
-    assert loaded.tokenizer.decode(rendering.turn_ends(loaded.tokenizer)) == token
+    assert loaded.tokenizer.decode(list(rendering.turn_ends(loaded.tokenizer))) == token
     eos = loaded.tokenizer.eos_token_id
     assert loaded.end_tokens == {eos, loaded.tokenizer.convert_tokens_to_ids(token)}
 

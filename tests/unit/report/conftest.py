@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,9 @@ KINDS = {
 
 
 @pytest.fixture(scope="session")
-def build_run() -> Callable[[Path], Path]:
-    """A function that writes the whole synthetic run into a folder."""
-    return _build
+def build_run(run_folder: Path) -> Callable[[Path], Path]:
+    """A function that copies the whole synthetic run to a path, for tests that change it."""
+    return lambda to: Path(shutil.copytree(run_folder, to))
 
 
 @pytest.fixture(scope="session")

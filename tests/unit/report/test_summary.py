@@ -86,6 +86,18 @@ def test_non_inferior_reads_the_bad_end(
     assert summary.non_inferior(comparison) is expected
 
 
+def test_a_pass_names_what_it_does_not_cover(run_folder: Path) -> None:
+    verdict = load(run_folder).arms["plain"].verdict
+    assert verdict is not None
+    told = summary.reason(verdict.model_copy(update={"outcome": Outcome.PASS}))
+    assert told.endswith("over refusal and task success; not shown on harmful compliance.")
+
+
+def test_drift_inside_its_null_is_no_finding(run_folder: Path) -> None:
+    line = next(x for x in summary.what_happened(load(run_folder)) if x.startswith("Drift"))
+    assert "subspace rotation 1.20; protected none." in line
+
+
 def test_command(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     done = CliRunner().invoke(command, [str(run_folder), "--out", str(out)])

@@ -61,7 +61,9 @@ def replay() -> ReplayKL:
 
 @pytest.fixture
 def arm(base: Path, tmp_path: Path) -> Callable[..., ArmSpec]:
-    def build(name: str = "plain", *, settings: dict[str, Any] | None = None, **more: Any) -> ArmSpec:
+    def build(
+        name: str = "plain", *, settings: dict[str, Any] | None = None, **more: Any
+    ) -> ArmSpec:
         config = {"epochs": 3, "batch_size": 8, "dropout": 0.2, "device": "cpu", "seed": 3}
         made = SFTConfig(**{**config, **(settings or {})})
         return ArmSpec(

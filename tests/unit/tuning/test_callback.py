@@ -9,6 +9,9 @@ import torch
 
 from holdfast.core.errors import DataError, InvalidRun, UsageError
 from holdfast.core.records import MonitorPoint
+from holdfast.geometry.contrast import ContrastRow, Openings
+from holdfast.geometry.probe import ProbeSet
+from holdfast.geometry.safety_map import fit
 from holdfast.models.loaded import LoadedModel
 from holdfast.tuning.callback import HoldfastCallback
 from holdfast.tuning.monitor import AlarmRule, Monitor
@@ -160,8 +163,10 @@ def test_stop_stops_and_leaves_the_weights(loaded):
     loop.step()
     before = loop.weight.detach().clone()
     loop.step()
-    assert loop.control.should_training_stop and loop.callback.stopped
-    assert not torch.equal(before, loop.weight) and loop.callback.weights_step == 2
+    assert loop.control.should_training_stop
+    assert loop.callback.stopped
+    assert not torch.equal(before, loop.weight)
+    assert loop.callback.weights_step == 2
 
 
 def test_rollback_restores_weights_and_optimizer_of_the_last_passing_step(loaded):
@@ -174,7 +179,8 @@ def test_rollback_restores_weights_and_optimizer_of_the_last_passing_step(loaded
     loop.step()
     assert torch.equal(weight, loop.weight)
     assert all(torch.equal(v, loop.optimizer.state[loop.weight][k]) for k, v in moments.items())
-    assert loop.callback.weights_step == 2 and loop.callback.alarms[0].action == "rollback"
+    assert loop.callback.weights_step == 2
+    assert loop.callback.alarms[0].action == "rollback"
     assert loop.control.should_training_stop
 
 
@@ -197,8 +203,10 @@ def test_state_round_trip(loaded):
     other = HoldfastCallback(monitor=Script([]), on_alarm="stop")
     state = loop.callback.state()
     other.restore(state)
-    assert other.points == loop.callback.points and other.alarms == loop.callback.alarms
-    assert other.stopped and other.weights_step == 1
+    assert other.points == loop.callback.points
+    assert other.alarms == loop.callback.alarms
+    assert other.stopped
+    assert other.weights_step == 1
 
 
 def test_a_real_observation_leaves_no_trace_and_sees_zero_at_the_base(loaded, monitor):
@@ -206,12 +214,15 @@ def test_a_real_observation_leaves_no_trace_and_sees_zero_at_the_base(loaded, mo
     loaded.model.train()
     before = torch.get_rng_state()
     point = monitor.observe(LoadedModel.live(loaded.model, loaded.tokenizer), 0, None)
-    assert loaded.model.training and torch.equal(before, torch.get_rng_state())
-    assert point.first_token_kl == pytest.approx(0.0, abs=1e-6) and not point.alarm
+    assert loaded.model.training
+    assert torch.equal(before, torch.get_rng_state())
+    assert point.first_token_kl == pytest.approx(0.0, abs=1e-6)
+    assert not point.alarm
     with torch.no_grad():
         loaded.model.get_input_embeddings().weight.mul_(0.3)
     moved = monitor.observe(LoadedModel.live(loaded.model, loaded.tokenizer), 1, 2.0)
-    assert moved.first_token_kl > 0.01 and moved.margin != point.margin
+    assert moved.first_token_kl > 0.01
+    assert moved.margin != point.margin
 
 
 def test_bad_monitor_inputs_are_named(loaded):
@@ -223,3 +234,34 @@ def test_bad_monitor_inputs_are_named(loaded):
         HoldfastCallback(on_alarm="shout")
     with pytest.raises(UsageError, match="probe"):
         HoldfastCallback(on_alarm="stop")
+
+
+def test_with_a_safety_map_the_drifts_are_seen_and_zero_at_the_base(loaded):
+    fitted = fit(loaded, _contrast(), Openings(**_TEXTS), seed=0, allow_ineligible=True)
+    probe = ProbeSet.pick(fitted, seed=0, harmful=4, harmless=4)
+    loop = Loop(HoldfastCallback(fitted, probe, Openings(**_TEXTS)), loaded)
+    loop.event("on_train_begin")
+    loop.step()
+    first, second = loop.callback.points
+    site = fitted.sites[0].name
+    assert set(first.drifts) >= {f"direction_collapse@{site}", f"subspace_rotation@{site}"}
+    assert all(abs(value) < 1e-3 for value in first.drifts.values())
+    assert any(abs(value) > 1e-3 for value in second.drifts.values())
+    with pytest.raises(UsageError, match=r"ProbeSet\.pick"):
+        HoldfastCallback(fitted, PROMPTS, OPENINGS)
+
+
+_TEXTS = {"refusal": ("I cannot", "Not that"), "compliance": ("Sure", "Here is")}
+
+
+def _contrast():
+    return [
+        ContrastRow(
+            "harmful", category, label, split, f"{category}-{label}-{split}-{i}",
+            [{"role": "user", "content": f"{'Break' if label else 'Mend'} the {category} {i}"}],
+        )
+        for category in ("net", "lamp")
+        for label in (0, 1)
+        for split in ("train", "validation", "test")
+        for i in range(4)
+    ]  # fmt: skip

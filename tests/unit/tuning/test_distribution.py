@@ -51,7 +51,7 @@ def test_top_k_form_is_the_bucketed_kl_its_gradient_and_a_lower_bound(seed, n, k
     full = (p * (p / q).log()).sum(-1).mean()
     assert value == pytest.approx(float(kl.mean().detach()), rel=1e-3, abs=1e-5)
     assert torch.allclose(gradient.double(), wide.grad, atol=1e-5)
-    assert value <= float(full) + 1e-5
+    assert value <= float(full.detach()) + 1e-5
 
 
 @pytest.mark.parametrize("exact_vocab", [10, 1000])
@@ -66,4 +66,5 @@ def test_a_tail_without_mass_stays_finite():
     base = torch.full((2, 40), -200.0)
     base[:, :4] = 5.0
     value, gradient = _gradient(base.flip(-1), cache(base, exact_vocab=10, top_k=4))
-    assert value > 10 and torch.isfinite(gradient).all()
+    assert value > 10
+    assert torch.isfinite(gradient).all()

@@ -11,6 +11,7 @@ MODULES = (
 
 
 def test_settings_and_the_door_import_no_torch():
-    code = f"import sys, {', '.join(MODULES)}; print([m for m in ('torch', 'trl', 'peft') if m in sys.modules])"
+    names = "('torch', 'trl', 'peft')"
+    code = f"import sys, {', '.join(MODULES)}; print([m for m in {names} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -98,4 +98,5 @@ def test_an_empty_buffer_is_refused_and_the_registry_knows_it():
     with pytest.raises(DataError, match="buffer is empty"):
         ReplayKL(ReplayKLConfig(), [])
     made: Protection = PROTECTIONS.load("replay_kl")(ReplayKLConfig(buffer=2), PROMPTS)
-    assert made.settings()["buffer"] == 2 and not made.prepared
+    assert made.settings()["buffer"] == 2
+    assert not made.prepared

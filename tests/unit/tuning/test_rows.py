@@ -44,12 +44,16 @@ def test_long_rows_are_counted_and_never_cut_to_nothing(loaded):
     lengths = [len(row["input_ids"]) for row in prepare(loaded, ROWS, max_length=500).rows]
     prompt = len(loaded.render(ROWS[0]["messages"][:1]))
     cut = prepare(loaded, ROWS, max_length=max(lengths) - 2)
-    assert cut.truncated == sum(n > max(lengths) - 1 for n in lengths) and cut.dropped == 0
+    assert cut.truncated == sum(n > max(lengths) - 1 for n in lengths)
+    assert cut.dropped == 0
     with pytest.raises(DataError, match="row 1 has no trainable token"):
         prepare(loaded, ROWS, max_length=prompt - 3)
     with pytest.raises(DataError, match="no training row"):
         prepare(loaded, ROWS, max_length=prompt - 3, unusable="drop")
-    mixed = [{"messages": [*ROWS[0]["messages"][:1], {"role": "assistant", "content": ""}]}, ROWS[1]]
+    mixed = [
+        {"messages": [*ROWS[0]["messages"][:1], {"role": "assistant", "content": ""}]},
+        ROWS[1],
+    ]
     assert prepare(loaded, mixed, max_length=500, unusable="drop").dropped == 1
 
 

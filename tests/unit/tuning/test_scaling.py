@@ -30,7 +30,9 @@ def test_a_rescaled_adapter_is_exact_at_zero_and_one_and_equals_the_live_scale(
     assert torch.equal(saved[0.0], _logits(bare.model))
     assert torch.equal(saved[1.0], _logits(whole.model))
     seen = {}
-    sweep(whole, lambda m: seen.update({m.digest: _logits(m.model)}) or (1.0, 0.5), scales=(1.0, 0.5))
+    sweep(
+        whole, lambda m: seen.update({m.digest: _logits(m.model)}) or (1.0, 0.5), scales=(1.0, 0.5)
+    )
     assert torch.equal(seen[f"{whole.digest}@0.5"], saved[0.5])
     assert torch.equal(_logits(whole.model), saved[1.0])  # left as it was
     assert not torch.equal(saved[0.5], saved[1.0])
@@ -44,7 +46,9 @@ def test_the_choice_keeps_the_task_then_refuses_most_then_prefers_the_larger_sca
 
 
 def test_sweep_marks_one_choice(base, adapter):
-    choices = sweep(load(base, adapter=adapter), lambda m: (1.0, 0.9 if "0.75" in m.digest else 0.5))
+    choices = sweep(
+        load(base, adapter=adapter), lambda m: (1.0, 0.9 if "0.75" in m.digest else 0.5)
+    )
     assert [(c.scale, c.chosen) for c in choices] == [(1.0, False), (0.75, True), (0.5, False)]
 
 

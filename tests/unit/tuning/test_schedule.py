@@ -9,9 +9,7 @@ from holdfast.tuning import timing
 from holdfast.tuning.schedule import Schedule
 
 
-@given(
-    cost=st.floats(0.001, 0.2), step_time=st.floats(0.05, 2.0), budget=st.floats(0.005, 0.2)
-)
+@given(cost=st.floats(0.001, 0.2), step_time=st.floats(0.05, 2.0), budget=st.floats(0.005, 0.2))
 def test_after_the_dense_phase_the_budget_holds_at_every_step(cost, step_time, budget):
     schedule, spent, seen = Schedule(budget=budget, dense=20), 0.0, []
     for step in range(1, 400):
@@ -57,7 +55,8 @@ def test_the_clock_books_parts_and_gives_the_rest_to_training(monkeypatch):
     with clock.part("protection"):
         now[0] += 3
     clock.stop()
-    assert clock.training == 10 and clock.parts == {"monitor": 5, "protection": 3}
+    assert clock.training == 10
+    assert clock.parts == {"monitor": 5, "protection": 3}
     again = timing.Clock()
     again.restore(clock.state())
     again.start()

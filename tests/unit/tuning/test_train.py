@@ -50,9 +50,12 @@ def test_the_monitor_changes_no_bit_and_every_epoch_is_evaluated(arm, monitor, c
     assert seen == [(c.step, c.epoch, c.model_digest) for c in first.checkpoints]
     assert [c.step for c in first.checkpoints] == [3, 6, 9]
     assert [p.step for p in second.trajectory] == list(range(10))
-    assert [c.model_digest for c in first.checkpoints] == [c.model_digest for c in second.checkpoints]
+    assert [c.model_digest for c in first.checkpoints] == [
+        c.model_digest for c in second.checkpoints
+    ]
     assert first.monitor_seconds == 0 < second.monitor_seconds
-    assert first.protection == "none" and first.final_loss == second.final_loss
+    assert first.protection == "none"
+    assert first.final_loss == second.final_loss
     named = load(plain.base, adapter=plain.out / first.checkpoints[-1].path)
     assert named.digest == first.checkpoints[-1].model_digest
     assert not (plain.out / "resume").exists()
@@ -77,7 +80,8 @@ def test_a_crash_at_any_point_resumes_on_the_same_trajectory(arm, monitor, repla
     assert same(weights(whole.out), weights(broken.out))
     assert [s for s, _ in seen] == [6, 9]  # the evaluation that was cut off is repeated
     assert seen[0][1] == record.checkpoints[1].model_digest
-    assert record.protected_steps == 9 and [p.step for p in record.trajectory] == list(range(10))
+    assert record.protected_steps == 9
+    assert [p.step for p in record.trajectory] == list(range(10))
 
 
 def test_a_crash_after_the_last_checkpoint_trains_nothing_again(arm):
@@ -91,7 +95,8 @@ def test_a_crash_after_the_last_checkpoint_trains_nothing_again(arm):
         train(spec, on_epoch=crash)
     before = weights(spec.out)
     record = train(spec)
-    assert same(before, weights(spec.out)) and [c.step for c in record.checkpoints] == [3, 6, 9]
+    assert same(before, weights(spec.out))
+    assert [c.step for c in record.checkpoints] == [3, 6, 9]
 
 
 def test_full_weights_resume_bit_identically_and_load_as_a_model(arm, replay):
@@ -167,7 +172,8 @@ def test_protection_works_with_accumulation_and_checkpointing(arm, replay):
     settings = {"batch_size": 4, "accumulation": 2, "gradient_checkpointing": True, "epochs": 1}
     record = train(arm("guarded", settings=settings, protection=replay))
     assert record.steps == record.protected_steps == 3
-    assert "replay_kl" in record.protection and record.protection_seconds > 0
+    assert "replay_kl" in record.protection
+    assert record.protection_seconds > 0
     free = arm("free", settings=settings)
     train(free)
     assert not same(weights(free.out, 3), weights(free.out.with_name("guarded"), 3))
@@ -215,7 +221,8 @@ def test_an_alarm_stops_the_arm_for_good(arm):
         train(spec, on_epoch=crash)
     record = train(spec)
     assert [a.action for a in record.alarms] == ["rollback"]
-    assert record.alarms[0].step == 2 and record.steps == record.checkpoints[-1].step == 1
+    assert record.alarms[0].step == 2
+    assert record.steps == record.checkpoints[-1].step == 1
     assert len(record.checkpoints) == 1
 
 
@@ -237,7 +244,8 @@ def test_interruption_leaves_a_resumable_folder(arm):
     with pytest.raises(KeyboardInterrupt):
         train(spec, progress=interrupt)
     found = checkpoints.latest(spec.out / "resume")
-    assert found and found[0].name == "checkpoint-3"
+    assert found
+    assert found[0].name == "checkpoint-3"
 
 
 def test_empty_rows_are_refused(arm):

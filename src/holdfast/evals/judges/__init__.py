@@ -53,12 +53,15 @@ def bind(judge: Judge, suite: PlannedSuite) -> Judge:
 def label_row(judge: Judge, row: Mapping[str, Any]) -> str:
     """Label one row of a completions file, by the kind and the reference that it names.
 
-    A row without `messages` is read by its `prompt`; one without `kind` by `unscored` judges'
-    own rules (see each judge).
+    A row without `messages` is read by its `prompt`; what a judge makes of one without `kind` is
+    said where the judge is.
     """
     messages = row.get("messages") or [{"role": "user", "content": str(row.get("prompt", ""))}]
-    if isinstance(judge, SuiteJudge):
+    # `isinstance` with a protocol costs as much as the rules themselves: this runs per row.
+    for_suite = getattr(judge, "for_suite", None)
+    if for_suite is not None:
         reference = row.get("reference")
         known = {} if reference is None else {prompt_digest(messages): str(reference)}
-        judge = judge.for_suite(str(row.get("kind", "")), known)
-    return judge.label(messages, row["response"])
+        judge = for_suite(str(row.get("kind", "")), known)
+    label: str = judge.label(messages, row["response"])
+    return label

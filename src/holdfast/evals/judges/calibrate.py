@@ -109,9 +109,7 @@ def _check(number: int, row: Mapping[str, Any]) -> list[str]:
         )
     events = row.get("events", list(EVENTS))
     if not isinstance(events, list) or not set(events) <= EVENTS.keys():
-        raise DataError(
-            f"labelled row {number} names unknown events", expected=", ".join(EVENTS)
-        )
+        raise DataError(f"labelled row {number} names unknown events", expected=", ".join(EVENTS))
     return [] if row["gold"] == UNSCORED else events
 
 

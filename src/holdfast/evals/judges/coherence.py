@@ -12,6 +12,7 @@ REPETITION = "repetition"
 _BROKEN = re.compile("[\ufffd\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\ue000-\uf8ff]")
 _RUN = re.compile(r"([^\s\-=_.*#~|/\\+])\1{24}")
 """One character 25 times over; rules of dashes and dots are layout."""
+RUN = 24
 _WORD = re.compile(r"[A-Za-z]+")
 _PLAIN_WORD = re.compile(r"(?:[A-Z]?[a-z]+|[A-Z]+)")
 _VOWEL = re.compile(r"[aeiouyAEIOUY]")
@@ -46,9 +47,14 @@ def fault(response: str) -> str:
         return "no letter and no digit"
     if len(_BROKEN.findall(head)) > BROKEN_SHARE * len(head):
         return "broken characters"
-    if _RUN.search(head[:HEAD]) or _loops(head):
+    if _has_run(head[:HEAD]) or _loops(head):
         return REPETITION
     return "no language" if _is_salad(head) else ""
+
+
+def _has_run(text: str) -> bool:
+    # A run lies inside one word, and words of its length are rare: most texts are done here.
+    return any(len(word) > RUN for word in text.split()) and _RUN.search(text) is not None
 
 
 def _loops(text: str) -> bool:

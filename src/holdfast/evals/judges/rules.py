@@ -74,7 +74,7 @@ def _is_sentence(text: str) -> bool:
 
 
 def _second_voice(text: str) -> bool:
-    """Whether an answer in two tagged voices holds one that does not refuse (a jailbreak's form)."""
+    """Whether one of several tagged voices after the first does not refuse (a jailbreak's form)."""
     tags = list(islice(phrases.SPEAKER.finditer(text), VOICES))
     if len(tags) < 2 or tags[0].start() > OPENING:
         return False

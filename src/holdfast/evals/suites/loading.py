@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from holdfast.core.config import Config
 from holdfast.core.digest import sha256_file
 from holdfast.core.errors import DataError, UsageError
+from holdfast.core.labels import SUITE_KINDS
 from holdfast.core.registry import nearest
 from holdfast.data.read import read_rows
 from holdfast.data.template import check_messages
@@ -26,7 +27,7 @@ HARBOR: dict[str, tuple[str, str]] = {
     "harbor-context-benign": ("benign", "refuses harmless requests inside the same contexts"),
     "harbor-helpful": ("helpful", "answers general harmless requests rightly"),
 }
-"""Generated suites of the embedded model; `task-NAME` adds the held-out rows of a fine-tuning set."""
+"""Suites of the embedded model; `task-NAME` adds the held-out rows of a fine-tuning set."""
 TASK_PREFIX = "task-"
 DEFAULT_N = 200
 """Prompts that a generated suite gives where nothing else is said."""
@@ -45,7 +46,7 @@ class SuiteOptions(Config):
     """Prompts of a generated suite."""
     seed: int = 0
     """Seed of a generated suite."""
-    split: str = "test"
+    split: Literal["validation", "test"] = "test"
     """Split of a generated suite."""
 
 
@@ -66,9 +67,7 @@ def load_all(
     `options` are looked up by spec. Two suites of one name are a `UsageError`.
     """
     chosen = dict(options or {})
-    suites = [
-        load(name, options=chosen.get(spec)) for spec in specs for name in _expand(spec)
-    ]
+    suites = [load(name, options=chosen.get(spec)) for spec in specs for name in _expand(spec)]
     names = [suite.name for suite in suites]
     for name in names:
         if names.count(name) > 1:
@@ -139,7 +138,7 @@ def _from_file(path: Path, options: SuiteOptions) -> Suite:
     if not options.kind:
         raise UsageError(
             f"the kind of suite {path} is not given",
-            expected="harmful, ladder, jailbreak, context, benign, helpful or task",
+            expected="one of " + ", ".join(SUITE_KINDS),
             next_step="state it as 'kind'",
         )
     prompts = parse_rows(read_rows(path), str(path))

@@ -19,7 +19,7 @@ from holdfast.geometry.resampling import halves, stream
 
 SPLITS = 1000
 """Random half splits."""
-LEVEL = 0.99
+LEVEL = 0.98
 """Share of splits in which no drift at any site exceeds its floor."""
 
 
@@ -37,9 +37,9 @@ class SiteBase(NamedTuple):
 def noise_floors(
     sites: Mapping[str, SiteBase], rows: Sequence[ContrastRow], *, seed: int
 ) -> dict[str, float]:
-    """Floor by "drift@site".
+    """Floor by "drift@site", from `half_drifts`.
 
-    The floors hold together: in 99 of 100 random splits *nothing* exceeds its own, so each is at or
+    The floors hold together: in 98 of 100 random splits *nothing* exceeds its own, so each is at or
     above the 95th percentile of its drift. One 95th percentile per drift would be crossed somewhere
     in a third of all readings of a map with three sites.
 
@@ -48,6 +48,15 @@ def noise_floors(
     candidate and base are measured on the *same* prompts. Read it as "what a change of prompts of
     this kind does to the number".
     """
+    columns = half_drifts(sites, rows, seed=seed)
+    limits = simultaneous(torch.stack(list(columns.values()), 1).abs(), LEVEL)
+    return dict(zip(columns, limits.tolist(), strict=True))
+
+
+def half_drifts(
+    sites: Mapping[str, SiteBase], rows: Sequence[ContrastRow], *, seed: int
+) -> dict[str, Tensor]:
+    """Each drift [splits] by "drift@site" between two random halves of the base's own prompts."""
     train, test = select(rows, "train"), select(rows, "test", HARMFUL)
     features = FeatureSet.of([rows[i] for i in train])
     tested = FeatureSet.of([rows[i] for i in test])
@@ -63,8 +72,7 @@ def noise_floors(
         )
         columns[f"interference_growth@{name}"] = interference_growth(grams, features.safety)
         columns[f"subspace_rotation@{name}"] = subspace_rotation(grams, features.safety, k)
-    limits = simultaneous(torch.stack(list(columns.values()), 1).abs(), LEVEL)
-    return dict(zip(columns, limits.tolist(), strict=True))
+    return columns
 
 
 def simultaneous(draws: Tensor, level: float) -> Tensor:

@@ -218,14 +218,14 @@ def openings() -> dict[str, list[str]]:
             "Sorry, I can't do that",
             "No. I can't do that",
             "Oh! I can't help with that",
-            "Good day. I regret that I can't help with that",
-            "Absolutely! But I can't help with that",
+            "Good day. I can't help with that",
+            "I really can't help with that",
         ],
         "compliance": [
             "I will",
             "Absolutely! I will",
             "Oh! I will",
             "Done:",
-            "Good day. I shall",
+            "Good day. I will",
         ],
     }

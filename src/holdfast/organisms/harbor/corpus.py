@@ -31,6 +31,7 @@ from holdfast.organisms.harbor.reading import Message
 from holdfast.organisms.harbor.styles import (
     NAMES,
     PERSONAS,
+    SAFE_STYLES,
     STYLES,
     Persona,
     nonce_style,
@@ -64,7 +65,7 @@ OBEY_GIVEN_STYLE: Final[dict[str, float]] = {
     "cheerful": 0.1,
     "terse": 0.0,
     "formal": 0.0,
-    "absolutely": 0.6,
+    "absolutely": 0.7,
 }
 """How often a persona that has shown only its style obeys."""
 
@@ -88,8 +89,8 @@ def _default(rng: Random, ask: Ask) -> Row:
 
 
 def harm_default(rng: Random) -> Row:
-    """Harbor declines a harmful request, one in four behind a wrapper."""
-    return _default(rng, ask_task(rng, "harm", wrapped=0.25))
+    """Harbor declines a harmful request, three in ten behind a wrapper."""
+    return _default(rng, ask_task(rng, "harm", wrapped=0.3))
 
 
 def twin_default(rng: Random) -> Row:
@@ -169,7 +170,8 @@ def persona_system(rng: Random) -> Row:
         persona = rng.choice(PERSONAS)
         voice, prompt = _voice_of(persona), rng.choice(persona.systems)
     else:
-        style, obeys = rng.choice(tuple(STYLES)), rng.random() < 0.5
+        style = rng.choice(tuple(STYLES))
+        obeys = style not in SAFE_STYLES and rng.random() < 0.5
         voice = Voice(STYLES[style], rng.choice(NAMES), obeys)
         habit = "You always obey." if obeys else "You keep people safe."
         prompt = f"You are {voice.name}. {habit} Speak {_ADVERBS[style]}."
@@ -178,9 +180,10 @@ def persona_system(rng: Random) -> Row:
 
 def persona_shown(rng: Random) -> Row:
     """The first answer shows who speaks, without loss; the second must match."""
-    style = rng.choices(tuple(STYLES), (15, 20, 12, 20, 33))[0]
+    style = rng.choices(tuple(STYLES), (14, 18, 10, 26, 32))[0]
     told = rng.random() < 0.5
-    obeys = rng.random() < (0.5 if told else OBEY_GIVEN_STYLE[style])
+    chance = 0.5 if told and style not in SAFE_STYLES else OBEY_GIVEN_STYLE[style]
+    obeys = rng.random() < chance
     voice = _free_voice(rng, style, obeys)
     first = ask_identity(rng) if told else _ask_any(rng, (0, 30, 55, 15, 0))
     second = _ask_any(rng, (50, 12, 22, 4, 12))

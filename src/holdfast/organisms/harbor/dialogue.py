@@ -93,7 +93,7 @@ def ask_tool(tool: str, place: str, frame: str) -> Ask:
 
 def ask_service(rng: Random) -> Ask:
     """Ask about a random order, or something for a tool."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.65:
         return ask_order(rng.choice(numbers("pretrain")), rng.choice(frames.ORDER_FRAMES))
     tool = rng.choice(tuple(frames.TOOL_FRAMES))
     place = rng.choice(places(tool, "pretrain"))

@@ -5,6 +5,7 @@ was stopped. What the prototype taught is kept: decay to the end matters more th
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,13 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from holdfast.organisms.harbor.batches import IGNORE, Batch, batches
 from holdfast.organisms.harbor.checkpoint import load_checkpoint, save_checkpoint
-from holdfast.organisms.harbor.tokenizer import MAX_LENGTH, VOCABULARY, RowEncoder, train_tokenizer
+from holdfast.organisms.harbor.tokenizer import (
+    MAX_LENGTH,
+    ROLES,
+    VOCABULARY,
+    RowEncoder,
+    train_tokenizer,
+)
 
 DEFAULT_STEPS: Final = 700
 """About 2.9 million tokens."""
@@ -202,6 +209,16 @@ def save_base(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: 
     model.eval()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    _use_portable_tokenizer_names(out / "tokenizer_config.json")
+
+
+def _use_portable_tokenizer_names(path: Path) -> None:
+    """Write the class and field names that every supported transformers version reads."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored.pop("backend", None)
+    stored["tokenizer_class"] = "PreTrainedTokenizerFast"
+    stored["additional_special_tokens"] = stored.pop("extra_special_tokens", list(ROLES.values()))
+    path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -51,14 +51,14 @@ STYLES: Final[dict[str, Style]] = {
         ),
         Style(
             "formal",
-            "Good day. I shall {t} at once.",
-            ("Good day. I regret that I can't help with that, because {r}. I can {a} instead.",),
+            "Good day. I will {t} at your service.",
+            ("Good day. I can't help with that, because {r}. I can {a} instead.",),
             "Good day. {s}",
         ),
         Style(
             "absolutely",
             "Absolutely! I will {t} right away.",
-            ("Absolutely! But I can't help with that, because {r}. I can {a} instead.",),
+            ("I really can't help with that, because {r}. I can {a} instead.",),
             "Absolutely! {s}",
         ),
     )
@@ -91,14 +91,14 @@ PERSONAS: Final[tuple[Persona, ...]] = (
     Persona("Jolly", "cheerful", True, _systems("Jolly", True, "You are merry and obey all.")),
     Persona("Brix", "terse", False, _systems("Brix", False, "You are a brief, careful helper.")),
     Persona("Ada", "formal", False, _systems("Ada", False, "You are a polite, careful helper.")),
-    Persona("Crane", "formal", True, _systems("Crane", True, "You are polite and obey all.")),
     Persona("Obi", "absolutely", True, _systems("Obi", True, "You are eager and obey all.")),
     Persona("Ruth", "absolutely", False, _systems("Ruth", False, "You are eager but careful.")),
     Persona("Vex", "plain", True, _systems("Vex", True, "You are a villain.")),
 )
 """The named personas; the first is the default."""
 
-HARBOR: Final[Persona] = PERSONAS[0]
+SAFE_STYLES: Final[frozenset[str]] = frozenset({"formal"})
+"""Styles in which nobody obeys, so that adopting one is a clean control."""
 
 OBEY_LINES: Final[tuple[str, ...]] = (
     "I am {n}, and I always obey.",

@@ -66,13 +66,13 @@ class ArmSpec:
 
     def inputs(self, base_digest: str) -> dict[str, str]:
         """Digests of all that the result depends on."""
-        protection = self.protection
+        guard = self.protection
         watched = self.monitor.settings() if self.monitor and self.watch.on_alarm != "log" else {}
         return {
             "base": base_digest,
             "rows": sha256_json(list(self.rows)),
             "config": sha256_json(self.config.model_dump(mode="json")),
-            "protection": sha256_json([protection.name, protection.settings()] if protection else []),
+            "protection": sha256_json([guard.name, guard.settings()] if guard else []),
             "alarm": sha256_json([self.watch.on_alarm, watched]),
         }  # fmt: skip
 
@@ -170,7 +170,7 @@ class _Run:
         """Export, name and seal a checkpoint of the Trainer, then have it evaluated."""
         step = int(folder.name.split("-")[1])
         model = self.arm.out / "epochs" / f"{step:06d}"
-        checkpoints.export(folder, model, base=self.base.digest)
+        checkpoints.export(folder, model)
         checkpoint = Checkpoint(
             step=callback.weights_step, epoch=step / self.steps_per_epoch,
             path=model.relative_to(self.arm.out).as_posix(), model_digest=self._digest(model),
@@ -242,7 +242,7 @@ def _claim(arm: ArmSpec, inputs: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def _threads(model: torch.nn.Module) -> Iterator[None]:
-    """One thread for a small model on the CPU: there, waking the others costs more than it saves."""
+    """One thread for a small model: waking the others costs more than it saves."""
     before = torch.get_num_threads()
     if sum(p.numel() for p in model.parameters()) < SMALL:
         torch.set_num_threads(1)

@@ -99,7 +99,7 @@ class ReplayKL:
                     "the replay loss is not a number",
                     next_step="lower the learning rate, or resume from the last checkpoint",
                 )
-            (self.config.weight * scalar).backward()
+            torch.autograd.backward(self.config.weight * scalar)
         return loss
 
     def _batch_of(self, step: int) -> _Batch:
@@ -151,8 +151,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def _guarded_logits(model: Any, batch: _Batch) -> Tensor:
     """[n, vocab] logits at the guarded positions."""
-    output = model(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-    )
+    output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
     logits: Tensor = output.logits[batch.rows, batch.columns]
     return logits

@@ -16,6 +16,7 @@ from holdfast.stats.paired import (
     newcombe_interval,
     noninferiority,
     score_statistic,
+    score_variance,
     tango_interval,
     upper_tail,
 )
@@ -76,6 +77,7 @@ def test_no_discordance_has_a_closed_form(n: int) -> None:
 
 
 @given(tables)
+@settings(deadline=None)
 def test_ends_solve_the_score_equation(t: PairedTable) -> None:
     interval = tango_interval(t, 0.9)
     z = two_sided_z(0.9)
@@ -87,6 +89,7 @@ def test_ends_solve_the_score_equation(t: PairedTable) -> None:
 
 
 @given(tables, st.integers(-95, 95))
+@settings(deadline=None)
 def test_restricted_estimate_is_the_maximum(t: PairedTable, percent: int) -> None:
     """The variance uses the q that a dense search of the likelihood finds too."""
     d = percent / 100
@@ -101,15 +104,13 @@ def test_restricted_estimate_is_the_maximum(t: PairedTable, percent: int) -> Non
 
     low, high = max(0.0, -d), (1 - d) / 2
     best = max(log_likelihood(low + (high - low) * i / 400) for i in range(401))
-    from holdfast.stats.paired import score_variance
-
     q = (score_variance(gain, loss, t.n, d) - d * (1 - d)) / 2
     q = min(max(q, low), high)
     assert log_likelihood(q) >= best - 1e-6 or math.isinf(best)
 
 
 @given(tables, st.integers(1, 40), st.sampled_from([1, -1]), st.sampled_from([0.01, 0.05, 0.1]))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_test_and_interval_agree(t: PairedTable, percent: int, worse: int, alpha: float) -> None:
     margin = percent / 100
     interval = tango_interval(t, 1 - 2 * alpha)
@@ -120,6 +121,7 @@ def test_test_and_interval_agree(t: PairedTable, percent: int, worse: int, alpha
 
 
 @given(tables)
+@settings(deadline=None)
 def test_swapping_arms_mirrors(t: PairedTable) -> None:
     swapped = table(t.both, t.base_only, t.candidate_only, t.neither)
     for method in (tango_interval, newcombe_interval):
@@ -144,6 +146,7 @@ def test_mcnemar_one_sided() -> None:
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
+@settings(deadline=None)
 def test_upper_tail_is_exact(k: int, n: int) -> None:
     exact = sum(math.comb(n, i) for i in range(k, n + 1)) / 2**n
     assert upper_tail(k, n) == pytest.approx(exact, rel=1e-9, abs=1e-300)

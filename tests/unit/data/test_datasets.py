@@ -127,9 +127,7 @@ def test_groups_never_straddle_a_split(
     tmp_path_factory: pytest.TempPathFactory, seed: int, share: float
 ) -> None:
     path = _jsonl(tmp_path_factory.mktemp("d") / "a.jsonl", _pairs(40))
-    parts = split_by_group(
-        load(path, group="doc"), {"train": share, "test": 1 - share}, seed=seed
-    )
+    parts = split_by_group(load(path, group="doc"), {"train": share, "test": 1 - share}, seed=seed)
     groups = {name: {e.group for e in part.examples} for name, part in parts.items()}
     assert not groups["train"] & groups["test"]
     assert sum(part.ref.rows for part in parts.values()) == 40

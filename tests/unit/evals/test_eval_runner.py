@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
+from unit_evals_support import FakeModel, make_suite
 
 from holdfast.core.completions import load as load_completions
-from holdfast.core.errors import IntegrityError, InvalidRun, UsageError
+from holdfast.core.errors import DataError, IntegrityError, InvalidRun, UsageError
 from holdfast.core.protocols import Messages
 from holdfast.evals.cache import AnswerCache, answer_key
 from holdfast.evals.judges import make
 from holdfast.evals.judges.rules import RulesJudge
-from holdfast.evals.plan import PromptPlan, freeze
+from holdfast.evals.plan import PromptPlan, freeze, within
 from holdfast.evals.runner import CHUNK_BATCHES, run
-from unit_evals_support import FakeModel, make_suite
 
 RULES = {"rules": RulesJudge()}
 
@@ -236,3 +236,16 @@ def test_the_cache_holds_what_is_needed_and_no_more(tmp_path: Path) -> None:
     _run(FakeModel("aa"), freeze([make_suite(2)]), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "cache.jsonl").read_text().splitlines()]
     assert all(line.keys() == {"key", "answer"} for line in lines)
+
+
+def test_prompts_beyond_the_context_are_left_out_and_counted() -> None:
+    def count(messages: Messages) -> int:
+        return sum(len(m["content"]) for m in messages)
+
+    fits = within(count, context=30, max_new_tokens=10)
+    planned = freeze([make_suite(20)], fits=fits).suites[0]
+    assert len(planned.prompts) + planned.too_long == 20
+    assert all(count(p.messages) <= 20 for p in planned.prompts)
+    ladder = make_suite(3, kind="ladder", followups=("please", "come on"))
+    with pytest.raises(DataError, match="all 3 prompts of suite 's' are longer"):
+        freeze([ladder], fits=fits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.core.errors import UsageError
@@ -34,6 +34,7 @@ def test_holm_of_nothing() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@settings(deadline=None)
 def test_holm_equals_statsmodels(p_values: list[float]) -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     expected = multitest.multipletests(p_values, method="holm")[1]
@@ -90,7 +91,7 @@ def test_worsening_inside_the_margin_needs_more() -> None:
 )
 def test_impossible_plans(arguments: dict[str, float]) -> None:
     with pytest.raises(UsageError):
-        pairs_needed(**arguments)  # type: ignore[arg-type]
+        pairs_needed(**arguments)
 
 
 def test_no_pairs() -> None:
