@@ -1,7 +1,7 @@
 """Harbor's fine-tuning sets over bases and seeds: what each costs, and what the alarm said.
 
-Every arm is one row of `runs/studies/harbor.jsonl`; a killed study continues with the first row that
-is missing. `--table` prints the tables of docs/results/harbor.md from the rows that are there.
+Every arm is one row of `runs/studies/harbor.jsonl`; a killed study continues with the first row
+that is missing. `--table` prints the tables of docs/results/harbor.md from the rows that are there.
 
     python bench/harbor_study.py [--bases runs/bases] [--seeds 5] [--table]
 """

@@ -1,6 +1,6 @@
 """Ten quickstarts: does the story hold for every seed? Resumable; prints docs/results' table.
 
-    python bench/quickstart_seeds.py [--seeds 10]
+python bench/quickstart_seeds.py [--seeds 10]
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ def row(seed: int, result: RunResult, seconds: float) -> str:
     cells = [str(seed)]
     for arm in ("plain", "protected"):
         verdict = result.verdicts[arm]
-        harm = next(c for c in verdict.comparisons if c.metric == "harmful_compliance")
+        harm = next(c for c in verdict.comparisons if c.metric == "harmful_compliance").difference
         cells += [
             verdict.outcome.value.upper(),
-            f"{harm.difference.value:+.3f} [{harm.difference.low:+.3f}, {harm.difference.high:+.3f}]",
+            f"{harm.value:+.3f} [{harm.low:+.3f}, {harm.high:+.3f}]",
             f"{result.task_success[arm]:.3f}",
         ]
-    return "| " + " | ".join([*cells, "yes" if as_told(result) else "**no**", f"{seconds:.0f}"]) + " |"
+    return (
+        "| " + " | ".join([*cells, "yes" if as_told(result) else "**no**", f"{seconds:.0f}"]) + " |"
+    )
 
 
 def main() -> None:
@@ -44,7 +46,8 @@ def main() -> None:
         lines.append(row(seed, result, time.monotonic() - begin))
         print(lines[-1], flush=True)
     print("\n| seed | plain | harmful compliance, plain − base | task, plain | protected "
-          "| harmful compliance, protected − base | task, protected | as told | seconds |")  # fmt: skip
+          "| harmful compliance, protected − base | task, protected | as told "
+          "| seconds |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(lines))
     print(f"\nAs told: {told} of {options.seeds}.")

@@ -1,7 +1,7 @@
 """A real pretrained model on real data: prepare a plan from public files, then `holdfast run` it.
 
-The model (stories260K, a TinyStories Llama) was never aligned, so the run must end INCONCLUSIVE with
-"nothing to preserve", while map, trajectories and report still work. Reads the public files below
+The model (stories260K, a TinyStories Llama) was never aligned, so the run must end INCONCLUSIVE
+with "nothing to preserve", while map, trajectories and report still work. Reads public files below
 HOLDFAST_DATA; writes plan.yaml, contrast.jsonl and replay.jsonl into OUT.
 
     python docs/examples/real_input.py OUT && holdfast run OUT/plan.yaml --out OUT/run

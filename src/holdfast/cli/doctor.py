@@ -11,8 +11,27 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-_READERS = ("click", "jinja2", "matplotlib", "numpy", "pydantic", "pyyaml", "rich", "scipy", "sqlalchemy")
-_PRODUCERS = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors", "tokenizers")
+_READERS = (
+    "click",
+    "jinja2",
+    "matplotlib",
+    "numpy",
+    "pydantic",
+    "pyyaml",
+    "rich",
+    "scipy",
+    "sqlalchemy",
+)
+_PRODUCERS = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "safetensors",
+    "tokenizers",
+)
 
 
 def _version(package: str) -> str | None:

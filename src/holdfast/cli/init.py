@@ -13,7 +13,9 @@ from holdfast.core.files import write_text
 
 @click.command("init")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("plan.yaml"))
-@click.option("--harbor", is_flag=True, help="Fill in the embedded model: a plan that runs as it is.")
+@click.option(
+    "--harbor", is_flag=True, help="Fill in the embedded model: a plan that runs as it is."
+)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def command(path: Path, harbor: bool, force: bool) -> None:
     """Write a commented plan to PATH (default plan.yaml)."""

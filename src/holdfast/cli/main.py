@@ -60,7 +60,8 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    help="Fine-tune language models without losing the safety that they came with, and prove it.\n\n"
+    help="Fine-tune language models without losing the safety that they came with, "
+    "and prove it.\n\n"
     "Exit codes: 0 pass or done, 1 fail, 2 usage, 3 inconclusive, 4 environment or invalid run.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -11,7 +11,9 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/quickstart"),
               show_default=True, help="Run folder.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of data, training and evaluation.")
-@click.option("--base", type=click.Path(path_type=Path), help="Another harbor base than the shipped one.")
+@click.option(
+    "--base", type=click.Path(path_type=Path), help="Another harbor base than the shipped one."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
 def command(out: Path, seed: int, base: Path | None, as_json: bool) -> int:
     """Fine-tune the embedded model twice, plain and protected, and gate both.

@@ -34,11 +34,15 @@ def parse(model: type[C], value: Any, *, source: str) -> C:
 def load_yaml(model: type[C], path: Path) -> C:
     """Read a YAML file (safe loader) and validate it as `model`."""
     if not path.is_file():
-        raise UsageError(f"{path} does not exist", next_step="check the path, or run 'holdfast init'")
+        raise UsageError(
+            f"{path} does not exist", next_step="check the path, or run 'holdfast init'"
+        )
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [f"not readable as YAML: {str(error).splitlines()[0]}"]) from None
+        raise ConfigError(
+            str(path), [f"not readable as YAML: {str(error).splitlines()[0]}"]
+        ) from None
     return parse(model, value if value is not None else {}, source=str(path))
 
 
@@ -47,7 +51,11 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
     dotted = ".".join(where) or "top level"
     if fault["type"] == "extra_forbidden":
         known = _fields_at(model, where[:-1])
-        return f"unknown key '{dotted}': {nearest(where[-1], known)}" if known else f"unknown key '{dotted}'"
+        return (
+            f"unknown key '{dotted}': {nearest(where[-1], known)}"
+            if known
+            else f"unknown key '{dotted}'"
+        )
     if fault["type"] == "missing":
         return f"'{dotted}' is missing"
     return f"'{dotted}': {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r:.80}"

@@ -1,13 +1,13 @@
-"""The error tree. Every error says what happened, what was got, what was expected, what to do next.
+"""The error tree: every error says what happened, what was got and expected, what to do next.
 
-    HoldfastError
-    ├── UsageError          2   the command or the plan is wrong
-    │   ├── ConfigError     2   a YAML file has unknown keys or bad values (all faults listed)
-    │   └── DataError       2   a data set cannot be used as it is
-    ├── IntegrityError      1   a seal, a digest or a journal does not match its content
-    ├── RefusedError        1   an action that the policy forbids (promotion without a passing verdict)
-    ├── EnvironmentFault    4   disk, memory, missing package
-    └── InvalidRun          4   a run whose result cannot be trusted (a guard that did not run, NaN)
+HoldfastError
+├── UsageError          2   the command or the plan is wrong
+│   ├── ConfigError     2   a YAML file has unknown keys or bad values (all faults listed)
+│   └── DataError       2   a data set cannot be used as it is
+├── IntegrityError      1   a seal, a digest or a journal does not match its content
+├── RefusedError        1   an action that is not allowed, such as promoting what did not pass
+├── EnvironmentFault    4   disk, memory, missing package
+└── InvalidRun          4   a run whose result cannot be trusted (a guard that did not run, NaN)
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ class HoldfastError(Exception):
 
     exit_code = EXIT_ENVIRONMENT
 
-    def __init__(self, what: str, *, got: str = "", expected: str = "", next_step: str = "") -> None:
+    def __init__(
+        self, what: str, *, got: str = "", expected: str = "", next_step: str = ""
+    ) -> None:
         self.what, self.got, self.expected, self.next_step = what, got, expected, next_step
         parts = [what.rstrip(".")]
         if got:

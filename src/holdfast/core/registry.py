@@ -47,6 +47,8 @@ class Registry:
         """Import and return the attribute that `name` leads to."""
         targets = self.targets()
         if name not in targets:
-            raise UsageError(f"unknown {self.kind} '{name}'", next_step=nearest(name, list(targets)))
+            raise UsageError(
+                f"unknown {self.kind} '{name}'", next_step=nearest(name, list(targets))
+            )
         module, _, attribute = targets[name].partition(":")
         return getattr(importlib.import_module(module), attribute)

@@ -47,7 +47,7 @@ class Run:
         return self.load()
 
     def load(self, adapter: Path | None = None, folder: Path | None = None) -> LoadedModel:
-        """The base with `adapter`, or the full weights in `folder`, under the run's own settings."""
+        """The base with `adapter`, or the full weights in `folder`, with the plan's settings."""
         from holdfast.models.loading import load
 
         section = self.plan.model

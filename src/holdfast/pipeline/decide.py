@@ -23,9 +23,7 @@ def policy_of(run: Run) -> Policy:
     return policy.model_copy(update={"threat": run.plan.threat})
 
 
-def decide(
-    run: Run, arm: str, base: Path, candidate: Path, judges: dict[str, str]
-) -> Verdict:
+def decide(run: Run, arm: str, base: Path, candidate: Path, judges: dict[str, str]) -> Verdict:
     """Gate the answers of `arm` against the base's, on the same frozen prompts."""
     policy = policy_of(run)
     first, second = load(base), load(candidate)

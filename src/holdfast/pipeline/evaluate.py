@@ -61,7 +61,7 @@ def freeze_plans(run: Run, prepared: Prepared) -> Plans:
 
 
 def _fits(run: Run) -> Callable[[Prompt], bool] | None:
-    """The test of length, if the plan drops prompts that are too long; otherwise they are errors."""
+    """The test of length, where the plan drops prompts that are too long."""
     section = run.plan.evaluate
     if section.too_long == "error":
         return None

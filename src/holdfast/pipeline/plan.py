@@ -165,7 +165,9 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
             "model": plan.model.model_copy(update={"source": resolve(plan.model.source)}),
             "data": plan.data.model_copy(update={"source": resolve(plan.data.source)}),
             "map": plan.map.model_copy(
-                update={k: resolve(getattr(plan.map, k)) for k in ("contrast", "openings", "replay")}
+                update={
+                    k: resolve(getattr(plan.map, k)) for k in ("contrast", "openings", "replay")
+                }
             ),
             "evaluate": plan.evaluate.model_copy(update={"suites": suites}),
             "policy": resolve(plan.policy),

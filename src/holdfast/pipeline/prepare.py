@@ -97,9 +97,7 @@ def _user_set(run: Run) -> tuple[DatasetRef, list[dict[str, Any]], Suite, Suite]
     section = run.plan.data
     held, chosen = section.held_out, section.validation
     limit = section.rows + held + chosen if section.rows else None
-    whole = load(
-        Path(section.source), template=section.template, group=section.group, limit=limit
-    )
+    whole = load(Path(section.source), template=section.template, group=section.group, limit=limit)
     total = whole.ref.rows
     if total <= held + chosen:
         raise DataError(

@@ -71,9 +71,7 @@ def drift(run: Run, fitted: FittedMap, arm: str, step: int, model: LoadedModel) 
     return run.store.read(name, DriftReport)
 
 
-def _finish(
-    run: Run, plans: Plans, arm: str, out: Path, record: TrainingRecord
-) -> Trained:
+def _finish(run: Run, plans: Plans, arm: str, out: Path, record: TrainingRecord) -> Trained:
     """Choose the adapter's scale on validation (protected arm), and place the result in `final`."""
     last = out / record.checkpoints[-1].path
     final = out / "final"

@@ -56,7 +56,7 @@ def monitor() -> Monitor:
 
 @pytest.fixture
 def replay() -> ReplayKL:
-    return ReplayKL(ReplayKLConfig(share=0.25, answer_tokens=6), PROMPTS)
+    return ReplayKL(ReplayKLConfig(share=0.25, every=1, answer_tokens=6), PROMPTS)
 
 
 @pytest.fixture

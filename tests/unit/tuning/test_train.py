@@ -184,7 +184,7 @@ def test_a_strong_protection_holds_the_base(arm, base):
     from holdfast.tuning.protections.replay_kl.protection import ReplayKL
 
     rate = {"learning_rate": 1e-2}
-    guard = ReplayKL(ReplayKLConfig(weight=20, share=0.25, answer_tokens=6), PROMPTS)
+    guard = ReplayKL(ReplayKLConfig(weight=20, share=0.25, every=1, answer_tokens=6), PROMPTS)
     plain = train(arm("plain", settings=rate, monitor=Monitor(PROMPTS, OPENINGS)))
     held = train(arm("held", settings=rate, monitor=Monitor(PROMPTS, OPENINGS), protection=guard))
     assert held.trajectory[-1].first_token_kl < 0.5 * plain.trajectory[-1].first_token_kl

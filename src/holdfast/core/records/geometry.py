@@ -17,7 +17,7 @@ class Site(Part):
     layer: int
     """L."""
     bypass: float
-    """Mean refusal score on harmful prompts with the direction ablated (low: it carries refusal)."""
+    """Mean refusal margin on harmful prompts with the direction ablated (low: it carries it)."""
     induce: float
     """Mean refusal score on harmless prompts with the direction added (high: it causes refusal)."""
     kl: float
@@ -61,11 +61,11 @@ class DriftValue(Part):
     high: float
     """Upper end of the bootstrap interval over prompts."""
     floor: float
-    """The same number between disjoint halves of the base's own prompts (95th percentile)."""
+    """The same between disjoint halves of the base's own prompts (95th percentile or above)."""
     null: float
-    """The same number for random directions of matched norm or permuted labels (95th percentile)."""
+    """The same for random directions of matched norm or permuted labels (95th percentile)."""
     extras: dict[str, float] = {}
-    """Companions: norm ratio, AUROC change, cosine, overlap and its random expectation, spillover …"""
+    """Companions: norm ratio, AUROC change, cosine, overlap beside its random value, spillover …"""
 
     @property
     def distinguishable(self) -> bool:

@@ -14,7 +14,7 @@ class ReplayKLConfig(Config):
     """λ: factor on the KL, in units of task loss per nat."""
     share: float = Field(0.05, gt=0, le=1)
     """Replayed rows as a share of the rows of an update, averaged over steps."""
-    every: int = Field(1, ge=1)
+    every: int = Field(2, ge=1)
     """Act on every n-th update, with n times the rows."""
     buffer: int = Field(64, ge=1)
     """Prompts kept, the first ones of the list given."""
