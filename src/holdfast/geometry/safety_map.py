@@ -85,9 +85,14 @@ def fit(
     geometry = _separation(work, best)
     reasons = [behaviour.reason, geometry.reason]
     if not survived:
-        reasons.insert(0, "nothing to preserve: no layer carries refusal by the causal filter")
-    eligible = behaviour.eligible and geometry.eligible and survived
-    if not eligible and not allow_ineligible:
+        reasons.append(
+            "no single direction passed the causal filter, so the drifts here describe and do not "
+            "explain"
+        )
+    # Whether there is something to preserve is a question of behaviour and separation; a refusal
+    # that no one direction carries is still a refusal.
+    eligible = behaviour.eligible and geometry.eligible
+    if not (eligible and survived) and not allow_ineligible:
         raise _nothing("; ".join(reasons + _drops(sites)))
     arrays = _arrays(work, sites, energy, k)
     return _assemble(work, sites, arrays, eligible, "; ".join(reasons))
