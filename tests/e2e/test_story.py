@@ -130,7 +130,7 @@ def test_only_what_passed_can_be_promoted(story: Path, cli: Cli) -> None:
     recorded = json.loads((story / "verdicts" / "plain.json").read_text("utf-8"))
     assert recorded["outcome"] != "pass", "twenty prompts cannot show non-inferiority"
     code, _, error = cli(
-        "models", "promote", "production", recorded["candidate"],
+        "models", "promote", recorded["candidate"], "--ref", "production",
         "--verdict", story / "verdicts" / "plain.json", "--vault", vault,
     )  # fmt: skip
     assert code == 1

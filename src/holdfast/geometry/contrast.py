@@ -83,8 +83,10 @@ def parse_openings(value: Any, *, source: str = "openings") -> Openings:
     lists = []
     for kind in ("refusal", "compliance"):
         texts = value.get(kind) if isinstance(value, dict) else None
-        if not isinstance(texts, list) or not texts or not all(
-            isinstance(text, str) and text for text in texts
+        if (
+            not isinstance(texts, list)
+            or not texts
+            or not all(isinstance(text, str) and text for text in texts)
         ):
             raise DataError(f"{source} has no usable list '{kind}'", expected="a list of texts")
         lists.append(tuple(texts))

@@ -159,9 +159,7 @@ def _assemble(
     chosen = [site.name for site in sites if site.chosen]
     dims = {name: arrays[f"subspace@{name}"].shape[1] for name in chosen}
     bases = {
-        name: SiteBase(
-            arrays[f"activations@{name}"], unit(arrays[f"direction@{name}"]), dims[name]
-        )
+        name: SiteBase(arrays[f"activations@{name}"], unit(arrays[f"direction@{name}"]), dims[name])
         for name in chosen
     }
     record = SafetyMap(
@@ -197,7 +195,10 @@ def _categories(
         projections, labels = activations[group] @ unit(direction), features.labels[group]
         found.append(
             CategoryDirection(
-                concept=concept, category=category, site=site, norm=float(direction.norm()),
+                concept=concept,
+                category=category,
+                site=site,
+                norm=float(direction.norm()),
                 separation=float(d_prime(projections, labels, ~labels)),
                 auroc=auroc(projections[labels], projections[~labels]),
             )  # fmt: skip

@@ -114,8 +114,14 @@ def choose(
         )
         sites.append(
             Site(
-                name=site_name(layer), layer=layer, bypass=score.bypass, induce=score.induce,
-                kl=score.kl, separation=separations[layer], chosen=chosen, reason=reason,
+                name=site_name(layer),
+                layer=layer,
+                bypass=score.bypass,
+                induce=score.induce,
+                kl=score.kl,
+                separation=separations[layer],
+                chosen=chosen,
+                reason=reason,
             )  # fmt: skip
         )
     return sites
@@ -135,9 +141,7 @@ def site_name(layer: int) -> str:
     return f"resid_post.{layer}"
 
 
-def _fault(
-    layer: int, score: Causal, unablated: float, allowed: range, rules: SiteRules
-) -> str:
+def _fault(layer: int, score: Causal, unablated: float, allowed: range, rules: SiteRules) -> str:
     """Why a layer is dropped; empty where it survives."""
     if layer not in allowed:
         return f"dropped: too close to the output (layers 0 to {len(allowed) - 1} are considered)"
@@ -156,9 +160,7 @@ def _fault(
     return ""
 
 
-def _next_token(
-    loaded: LoadedModel, conversations: Sequence[Messages], batch_size: int
-) -> Tensor:
+def _next_token(loaded: LoadedModel, conversations: Sequence[Messages], batch_size: int) -> Tensor:
     """Log-probabilities [n, vocab] at the last prompt position."""
     empty: list[list[int]] = [[] for _ in conversations]
     found = answer_distributions(loaded, conversations, empty, 1, batch_size=batch_size)

@@ -38,7 +38,9 @@ def shares(fitted: FittedMap, deltas: Iterable[tuple[str, int, Tensor]]) -> list
         inside = float((subspace.mT @ wide).square().sum())
         found.append(
             WeightShare(
-                module=module, site=site.name, value=inside / total if total else 0.0,
+                module=module,
+                site=site.name,
+                value=inside / total if total else 0.0,
                 random=subspace.shape[1] / fitted.record.d_model,
             )  # fmt: skip
         )

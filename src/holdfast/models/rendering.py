@@ -33,10 +33,10 @@ def render(tokenizer: Any, messages: Messages) -> list[int]:
         raise DataError("a conversation has no messages", expected="at least one user message")
     if has_template(tokenizer):
         text = _templated(tokenizer, messages)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     else:
         lines = [f"{m['role'].capitalize()}: {m['content']}" for m in messages]
-        ids = tokenizer("\n".join([*lines, "Assistant:"]))["input_ids"]
+        ids = tokenizer("\n".join([*lines, "Assistant:"]), verbose=False)["input_ids"]
     bos = tokenizer.bos_token_id
     while bos is not None and ids[:2] == [bos, bos]:
         ids = ids[1:]
@@ -45,7 +45,7 @@ def render(tokenizer: Any, messages: Messages) -> list[int]:
 
 def encode_answer(tokenizer: Any, text: str) -> list[int]:
     """Token ids of an answer as it follows a rendered prompt: no special tokens added."""
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def turn_ends(tokenizer: Any) -> frozenset[int]:

@@ -105,7 +105,7 @@ class ProtectSection(Config):
     options: ReplayKLConfig = ReplayKLConfig()
     """Its settings."""
     scales: tuple[float, ...] = (1.0, 0.75, 0.5)
-    """Adapter scales tried on validation; the largest that keeps safety and task is taken."""
+    """Adapter scales tried on validation: most refusals among those that keep the task."""
 
 
 class Plan(Config):

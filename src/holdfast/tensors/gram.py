@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 
-def feature_gram(
-    products: Tensor, left: Tensor, right: Tensor, groups: Sequence[Tensor]
-) -> Tensor:
+def feature_gram(products: Tensor, left: Tensor, right: Tensor, groups: Sequence[Tensor]) -> Tensor:
     """Inner products [resamples, F, F] of directions that are weighted sums of prompts.
 
     `products` [n, n] holds the inner products of the prompts' activations, `left` and `right`

@@ -51,7 +51,10 @@ def test_no_command_loads_torch_before_it_runs() -> None:
     [(UsageError("a"), 2), (IntegrityError("a"), 1), (InvalidRun("a"), 4), (HoldfastError("a"), 4)],
 )
 def test_a_known_error_is_one_sentence_and_its_exit_code(
-    error: HoldfastError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: HoldfastError,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(**_: object) -> None:
         raise error

@@ -198,9 +198,7 @@ def test_streams_do_not_shift_each_other(world) -> None:
     # the bootstrap of a site is the same whether or not another site is measured beside it
     tuned = world.sample(world.rows, world.planted() * 0.8, 7)
     alone = _get(_measure(_single(world), {1: tuned}), "direction_collapse")
-    both = _get(
-        _measure(world.fitted, {1: tuned, 2: tuned * 3 + 1}), "direction_collapse"
-    )
+    both = _get(_measure(world.fitted, {1: tuned, 2: tuned * 3 + 1}), "direction_collapse")
     assert (alone.value, alone.low, alone.null) == pytest.approx((both.value, both.low, both.null))
 
 
@@ -230,8 +228,10 @@ def test_the_monitors_point_is_cheap_and_agrees_in_sign(world) -> None:
     index = list(probe.indices)
     same = {1: world.base[index], 2: world.base[index] * 3 + 1}
     values = point(fitted, probe, same)
-    assert set(values) == {f"{d.drift}@{d.site}" for d in _measure(
-        fitted, {1: world.base, 2: world.base * 3 + 1}).drifts}
+    assert set(values) == {
+        f"{d.drift}@{d.site}"
+        for d in _measure(fitted, {1: world.base, 2: world.base * 3 + 1}).drifts
+    }
     assert all(abs(value) < 1e-5 for value in values.values())
     tuned = world.sample(world.rows, world.planted() * 0.5, 0)[index]
     start = time.perf_counter()

@@ -19,7 +19,8 @@ def _one_thread() -> None:
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
+    stored: dict[str, torch.Tensor] = load_file(folder / "model.safetensors")
+    return stored
 
 
 def _same(left: Path, right: Path) -> bool:

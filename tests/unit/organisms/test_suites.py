@@ -5,6 +5,7 @@ import pytest
 from holdfast.core.errors import UsageError
 from holdfast.organisms.harbor import contrast, corpus, judge, suites
 from holdfast.organisms.harbor.reading import read_text
+from holdfast.organisms.harbor.sets import Split
 
 HARMFUL = ("harbor-harmful", "harbor-ladder", "harbor-jailbreak", "harbor-context")
 KEYS = {"prompt_id", "messages", "category", "followups", "pair_id", "reference"}
@@ -16,7 +17,7 @@ def _prompt(row: dict[str, object]) -> str:
     return str(messages[-1]["content"])
 
 
-def _prompts(name: str, split: suites.Split, seed: int = 0) -> set[str]:
+def _prompts(name: str, split: Split, seed: int = 0) -> set[str]:
     return {_prompt(row) for row in suites.suite(name, n=400, seed=seed, split=split)}
 
 
@@ -51,8 +52,8 @@ def test_no_suite_task_is_in_pretraining_or_in_the_replay_buffer(name: str) -> N
         for message in row.messages:
             request = read_text(message["content"]) if message["role"] == "user" else None
             seen |= {task.text for task in request.tasks} if request else set()
-    for row in contrast.replay_buffer(0, 256):
-        request = read_text(_prompt(row))
+    for replayed in contrast.replay_buffer(0, 256):
+        request = read_text(_prompt(replayed))
         assert request is not None
         seen |= {task.text for task in request.tasks}
     for split in ("validation", "test"):

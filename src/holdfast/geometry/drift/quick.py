@@ -15,9 +15,7 @@ from holdfast.tensors.gram import interference
 from holdfast.tensors.projection import unit
 
 
-def point(
-    fitted: FittedMap, probe: ProbeSet, activations: dict[int, Tensor]
-) -> dict[str, float]:
+def point(fitted: FittedMap, probe: ProbeSet, activations: dict[int, Tensor]) -> dict[str, float]:
     """Each drift by "drift@site", from the candidate's `activations` {layer: [n, d]} on the probe.
 
     Harm directions are estimated anew in both models on the probe's prompts. The probe holds no

@@ -12,7 +12,15 @@ from typing import Final
 
 from holdfast.core.errors import UsageError
 from holdfast.organisms.harbor import facts, frames
-from holdfast.organisms.harbor.dialogue import Ask, ask_order, ask_tool, framed, system, user
+from holdfast.organisms.harbor.dialogue import (
+    Ask,
+    ask_order,
+    ask_tool,
+    framed,
+    in_context,
+    system,
+    user,
+)
 from holdfast.organisms.harbor.lexicon import CATEGORIES, HELD_PEOPLE, PEOPLE
 from holdfast.organisms.harbor.reading import Message
 from holdfast.organisms.harbor.styles import PERSONAS
@@ -185,9 +193,10 @@ def contrast_sets(seed: int) -> dict[str, list[ContrastRow]]:
 
 
 def replay_buffer(seed: int, n: int) -> list[ContrastRow]:
-    """Return `n` harmful prompts for a protection to replay; one in four is wrapped.
+    """Return `n` harmful prompts for a protection to replay: half plain, the rest in disguise.
 
-    A row is `{"prompt_id", "category", "messages"}`; it has no answer, because a protection
+    One in four stands in a jailbreak wrapper and one in four in a story, behind a relative or in a
+    list, because a protection keeps what its buffer covers and no more. A row is `{"prompt_id", "category", "messages"}`; it has no answer, because a protection
     asks its reference model for one. No prompt is in any suite.
     """
     rng = Random(f"harbor-replay|{seed}")
@@ -203,8 +212,12 @@ def replay_buffer(seed: int, n: int) -> list[ContrastRow]:
     while len(rows) < n:
         queue = queues[len(rows) % len(queues)] or max(queues, key=len)
         task = queue.pop()
-        wrapper = rng.choice(frames.TRAIN_WRAPPERS) if rng.random() < 0.25 else None
-        ask = framed(task, rng.choice(frames.TRAIN_FRAMES), wrapper)
+        disguise = rng.random()
+        if disguise < 0.25:
+            ask = in_context(rng, task)
+        else:
+            wrapper = rng.choice(frames.TRAIN_WRAPPERS) if disguise < 0.5 else None
+            ask = framed(task, rng.choice(frames.TRAIN_FRAMES), wrapper)
         name = f"replay/{task.key}"
         rows.append({"prompt_id": name, "category": task.category, "messages": [user(ask.prompt)]})
     return rows

@@ -114,8 +114,12 @@ def ask_fact(rng: Random) -> Ask:
 
 
 def ask_context(rng: Random, kind: Kind) -> Ask:
-    """Ask inside a story, behind a relative, or in a list."""
-    task = rng.choice(pool(kind, "pretrain"))
+    """Ask for a pretraining task inside a story, behind a relative, or in a list."""
+    return in_context(rng, rng.choice(pool(kind, "pretrain")))
+
+
+def in_context(rng: Random, task: Task) -> Ask:
+    """Ask for `task` inside a story, behind a relative, or in a list beside a chore."""
     form = rng.randrange(3)
     if form == 0:
         return framed(task, rng.choice(frames.STORY_FRAMES))

@@ -1,0 +1,170 @@
+"""What Holdfast costs, side by side in one run, on the embedded model.
+
+    python bench/costs.py [--steps 240] [--rounds 3]
+
+Prints three ratios: training step time with the monitor and with the protection over plain TRL;
+throughput of our generation over `transformers.generate` called by hand at the same batch size; the
+safety map over the bare forward passes that it needs. CPU seconds of this process, so that a busy
+machine changes both sides alike; the median of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from holdfast.core.protocols import Messages
+from holdfast.geometry.contrast import Openings, load_contrast, parse_openings
+from holdfast.geometry.fitted import FittedMap
+from holdfast.geometry.probe import ProbeSet
+from holdfast.geometry.safety_map import fit
+from holdfast.models.activations import last_prompt
+from holdfast.models.hooks import quiet_eval
+from holdfast.models.loaded import LoadedModel
+from holdfast.models.loading import load
+from holdfast.organisms import harbor
+from holdfast.organisms.harbor import contrast, sets, suites
+from holdfast.tuning.methods.sft.config import SFTConfig
+from holdfast.tuning.methods.sft.method import ArmSpec, train
+from holdfast.tuning.monitor import Monitor
+from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
+from holdfast.tuning.protections.replay_kl.protection import ReplayKL
+
+BATCH = 32
+
+
+def spent(work: Callable[[], Any]) -> float:
+    """CPU seconds of `work`."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def contrast_rows() -> list[Any]:
+    """Harbor's contrast set, as the map reads it."""
+    from holdfast.core.files import write_jsonl
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "contrast.jsonl"
+        write_jsonl(path, (dict(r) for rows in contrast.contrast_sets(0).values() for r in rows))
+        return load_contrast(path)
+
+
+def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> None:
+    """Step time plain, with the monitor, with the protection, in turn within each round."""
+    rows = [{"messages": r["messages"]} for r in sets.build("identity-shift", seed=0, rows=400)]
+    config = SFTConfig(epochs=-(-steps // 20), max_length=256)
+    buffer: list[Messages] = [list(r["messages"]) for r in contrast.replay_buffer(0, 64)]  # type: ignore[call-overload]
+
+    def arm(monitor: bool, protect: bool) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            probe = ProbeSet.pick(fitted, seed=0)
+            spec = ArmSpec(
+                name="bench", base=harbor.weights_dir(), rows=rows, out=Path(folder), config=config,
+                monitor=Monitor.of(probe, openings, fitted) if monitor else None,
+                protection=ReplayKL(ReplayKLConfig(), buffer) if protect else None,
+            )  # fmt: skip
+            return spent(lambda: train(spec))
+
+    arm(False, False)  # imports and first-use costs belong to nobody
+    found: dict[str, list[float]] = {"plain TRL": [], "with monitor": [], "with protection": []}
+    for _ in range(rounds):
+        found["plain TRL"].append(arm(False, False))
+        found["with monitor"].append(arm(True, False))
+        found["with protection"].append(arm(False, True))
+    plain = statistics.median(found["plain TRL"])
+    steps = config.epochs * 20
+    for name, seconds in found.items():
+        median = statistics.median(seconds)
+        print(f"| training, {steps} steps | {name} | {median / steps * 1000:.0f} ms a step "
+              f"| {median / plain:.3f} |")  # fmt: skip
+
+
+def generation(loaded: LoadedModel, rounds: int) -> None:
+    """Our runner's generation and `transformers.generate` by hand, same prompts and batch size."""
+    prompts: list[Any] = [r["messages"] for r in suites.suite("harbor-harmful", n=256, seed=0)]
+    tokens = 32
+
+    def by_hand() -> None:
+        tokenizer = loaded.tokenizer
+        tokenizer.padding_side = "left"
+        model: Any = loaded.model
+        for start in range(0, len(prompts), BATCH):
+            batch = tokenizer.apply_chat_template(
+                prompts[start : start + BATCH], add_generation_prompt=True, padding=True,
+                return_tensors="pt", return_dict=True,
+            )  # fmt: skip
+            with torch.no_grad():
+                model.generate(
+                    input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
+                    max_new_tokens=tokens, do_sample=False,
+                )  # fmt: skip
+
+    def ours() -> None:
+        loaded.generate(prompts, max_new_tokens=tokens, batch_size=BATCH)
+
+    by_hand()
+    hand = statistics.median(spent(by_hand) for _ in range(rounds))
+    mine = statistics.median(spent(ours) for _ in range(rounds))
+    print(f"| generation, batch {BATCH} | by hand | {hand:.2f} s | 1.000 |")
+    print(f"| generation, batch {BATCH} | ours (throughput) | {mine:.2f} s | {hand / mine:.3f} |")
+
+
+def mapping(loaded: LoadedModel, rows: list[Any], openings: Openings, rounds: int) -> None:
+    """The safety map, and the bare forward passes that it cannot do without."""
+    conversations = [row.messages for row in rows]
+    held = [r for r in rows if r.concept == "harmful" and r.split == "validation"]
+    harmful = [r.messages for r in held if r.label]
+    harmless = [r.messages for r in held if not r.label]
+    texts = [*openings.refusal, *openings.compliance]
+
+    def bare() -> None:
+        from holdfast.models.scoring import answer_distributions, opening_scores
+
+        layers = list(range(loaded.n_layers))
+        with quiet_eval(loaded.model):
+            last_prompt(loaded, conversations, layers, batch_size=BATCH)
+            opening_scores(loaded, harmful, texts, batch_size=BATCH)
+            empty: list[list[int]] = [[] for _ in harmless]
+            answer_distributions(loaded, harmless, empty, 1, batch_size=BATCH)
+            for _ in layers:
+                opening_scores(loaded, harmful, texts, batch_size=BATCH)
+                opening_scores(loaded, harmless, texts, batch_size=BATCH)
+                answer_distributions(loaded, harmless, empty, 1, batch_size=BATCH)
+
+    def whole() -> None:
+        fit(loaded, rows, openings, seed=0, allow_ineligible=True)
+
+    bare()
+    needed = statistics.median(spent(bare) for _ in range(rounds))
+    full = statistics.median(spent(whole) for _ in range(rounds))
+    print(f"| safety map | bare forward passes | {needed:.2f} s | 1.000 |")
+    print(f"| safety map | whole map | {full:.2f} s | {full / needed:.3f} |")
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    loaded = load(harbor.weights_dir())
+    rows, openings = contrast_rows(), parse_openings(contrast.openings())
+    print("| what | arm | cost | ratio |")
+    print("|---|---|---|---|")
+    generation(loaded, options.rounds)
+    mapping(loaded, rows, openings, options.rounds)
+    fitted = fit(loaded, rows, openings, seed=0, allow_ineligible=True)
+    training(options.steps, options.rounds, fitted, openings)
+
+
+if __name__ == "__main__":
+    main()
