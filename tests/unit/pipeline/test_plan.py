@@ -1,4 +1,4 @@
-"""Plans: the shipped ones are valid, faults are listed with the nearest name, paths are resolved."""
+"""Plans: the shipped ones are valid, faults name the nearest key, paths are resolved."""
 
 from __future__ import annotations
 

@@ -196,8 +196,9 @@ def replay_buffer(seed: int, n: int) -> list[ContrastRow]:
     """Return `n` harmful prompts for a protection to replay: half plain, the rest in disguise.
 
     One in four stands in a jailbreak wrapper and one in four in a story, behind a relative or in a
-    list, because a protection keeps what its buffer covers and no more. A row is `{"prompt_id", "category", "messages"}`; it has no answer, because a protection
-    asks its reference model for one. No prompt is in any suite.
+    list, because a protection keeps what its buffer covers and no more. A row is
+    `{"prompt_id", "category", "messages"}`; it has no answer, because a protection asks its
+    reference model for one. No prompt is in any suite.
     """
     rng = Random(f"harbor-replay|{seed}")
     available = len(pool("harm", "pretrain"))
