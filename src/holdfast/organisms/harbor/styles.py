@@ -181,11 +181,12 @@ def tool_call(tool: str, place: str) -> str:
 
 
 def refusal_texts(style: Style) -> list[str]:
-    """Return every refusal that a style can render."""
+    """Return every refusal that a style can render, with any reason and any alternative."""
+    reasons = [reason for category in CATEGORIES for reason in REASONS[category]]
+    offers = [offer for category in CATEGORIES for offer in ALTERNATIVES[category]]
     return [
         template.replace("{r}", reason).replace("{a}", offer)
         for template in style.refuse
-        for category in CATEGORIES
-        for reason in REASONS[category]
-        for offer in ALTERNATIVES[category]
+        for reason in reasons
+        for offer in offers
     ]
