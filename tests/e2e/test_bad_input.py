@@ -124,6 +124,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
         [sys.executable, "-m", "holdfast.cli.main", "run", str(plan), "--out", str(out),
          "--vault", str(tmp_path / "vault")],
         stderr=subprocess.PIPE, text=True,
+        # A test run in the background inherits an ignored SIGINT; a terminal's program does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     while process.poll() is None and not (out / "plans" / "full.json").exists():
         time.sleep(0.01)
