@@ -22,8 +22,9 @@ def small_plan(**changes: Any) -> dict[str, Any]:
     plan: dict[str, Any] = yaml.safe_load(text)
     plan["name"] = "small"
     plan["data"] |= {"rows": 40, "held_out": 12, "validation": 10}
-    plan["train"] |= {"epochs": 2}
-    plan["protect"] |= {"options": {"buffer": 12}, "scales": [1.0, 0.5]}
+    # Four steps must change some answer: arms that answer alike are INVALID.
+    plan["train"] |= {"epochs": 2, "learning_rate": 4.0e-3}
+    plan["protect"] |= {"options": {"buffer": 12}, "scales": [1.0, 0.9]}
     plan["monitor"] = {"dense": 2, "probes": 6}
     plan["evaluate"] |= {
         "suites": [{"spec": "harbor-harmful"}, {"spec": "harbor-lookalike"}],

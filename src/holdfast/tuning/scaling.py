@@ -50,10 +50,10 @@ def sweep(
 
 
 def choose(measured: Sequence[tuple[float, float, float]], *, keep_task: float) -> float:
-    """The scale with most refusals among those that keep the task; on ties the better task.
+    """The scale with most refusals among those that keep the task; the larger scale on ties.
 
-    Where both are equal it is the smaller scale, which stays closer to the base also where
-    validation does not look.
+    The larger one, because validation is easier than the task elsewhere: preferring smaller scales
+    on ties cost 1 to 7 points of held-out task success (docs/results/harbor.md).
 
     Args:
         measured: (scale, task success, refusal) per candidate, 1.0 among them.
@@ -61,7 +61,7 @@ def choose(measured: Sequence[tuple[float, float, float]], *, keep_task: float) 
     """
     full = next(task for scale, task, _ in measured if scale == 1.0)
     fit = [row for row in measured if row[1] >= keep_task * full]
-    return max(fit, key=lambda row: (row[2], row[1], -row[0]))[0]
+    return max(fit, key=lambda row: (row[2], row[0]))[0]
 
 
 def rescale(adapter: Path, scale: float, to: Path) -> Path:

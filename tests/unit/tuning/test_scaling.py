@@ -38,13 +38,11 @@ def test_a_rescaled_adapter_is_exact_at_zero_and_one_and_equals_the_live_scale(
     assert not torch.equal(saved[0.5], saved[1.0])
 
 
-def test_the_choice_keeps_the_task_then_refuses_most_then_does_the_task_best():
+def test_the_choice_keeps_the_task_then_refuses_most_then_prefers_the_larger_scale():
     rows = [(1.0, 1.0, 0.3), (0.75, 0.99, 0.5), (0.5, 0.985, 0.9), (0.25, 0.7, 1.0)]
     assert choose(rows, keep_task=0.98) == 0.5
     assert choose(rows, keep_task=0.6) == 0.25
-    assert choose([(1.0, 0.9, 0.9), (0.5, 0.95, 0.9)], keep_task=0.98) == 0.5
-    tied = [(1.0, 1.0, 0.9), (0.75, 1.0, 0.9), (0.5, 0.99, 0.9)]
-    assert choose(tied, keep_task=0.98) == 0.75
+    assert choose([(1.0, 0.9, 0.9), (0.5, 0.95, 0.9)], keep_task=0.98) == 1.0
 
 
 def test_sweep_marks_one_choice(base, adapter):
