@@ -1,6 +1,6 @@
 """What Holdfast costs, side by side in one run, on the embedded model.
 
-    python bench/costs.py [--steps 240] [--rounds 3]
+    python bench/costs.py [--steps 1000] [--rounds 1]
 
 Prints three ratios: training step time with the monitor and with the protection over plain TRL;
 throughput of our generation over `transformers.generate` called by hand at the same batch size; the
@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-from holdfast.core.protocols import Messages
 from holdfast.geometry.contrast import Openings, load_contrast, parse_openings
 from holdfast.geometry.fitted import FittedMap
 from holdfast.geometry.probe import ProbeSet
@@ -38,6 +37,8 @@ from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
 from holdfast.tuning.protections.replay_kl.protection import ReplayKL
 
 BATCH = 32
+EPOCH = 200
+"""Steps an epoch: every epoch's end is observed and saved, whatever the schedule."""
 
 
 def spent(work: Callable[[], Any]) -> float:
@@ -59,9 +60,10 @@ def contrast_rows() -> list[Any]:
 
 def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> None:
     """Step time plain, with the monitor, with the protection, in turn within each round."""
-    rows = [{"messages": r["messages"]} for r in sets.build("identity-shift", seed=0, rows=400)]
-    config = SFTConfig(epochs=-(-steps // 20), max_length=256)
-    buffer: list[Messages] = [list(r["messages"]) for r in contrast.replay_buffer(0, 64)]  # type: ignore[call-overload]
+    found = sets.build("identity-shift", seed=0, rows=EPOCH * 20)
+    rows = [{"messages": r["messages"]} for r in found]
+    config = SFTConfig(epochs=-(-steps // EPOCH), max_length=256)
+    buffer: list[Any] = [row["messages"] for row in contrast.replay_buffer(0, 64)]
 
     def arm(monitor: bool, protect: bool) -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -74,14 +76,14 @@ def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> 
             return spent(lambda: train(spec))
 
     arm(False, False)  # imports and first-use costs belong to nobody
-    found: dict[str, list[float]] = {"plain TRL": [], "with monitor": [], "with protection": []}
+    cost: dict[str, list[float]] = {"plain TRL": [], "with monitor": [], "with protection": []}
     for _ in range(rounds):
-        found["plain TRL"].append(arm(False, False))
-        found["with monitor"].append(arm(True, False))
-        found["with protection"].append(arm(False, True))
-    plain = statistics.median(found["plain TRL"])
-    steps = config.epochs * 20
-    for name, seconds in found.items():
+        cost["plain TRL"].append(arm(False, False))
+        cost["with monitor"].append(arm(True, False))
+        cost["with protection"].append(arm(False, True))
+    plain = statistics.median(cost["plain TRL"])
+    steps = config.epochs * EPOCH
+    for name, seconds in cost.items():
         median = statistics.median(seconds)
         print(f"| training, {steps} steps | {name} | {median / steps * 1000:.0f} ms a step "
               f"| {median / plain:.3f} |")  # fmt: skip
@@ -152,8 +154,8 @@ def mapping(loaded: LoadedModel, rows: list[Any], openings: Openings, rounds: in
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
     loaded = load(harbor.weights_dir())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +13,15 @@ from holdfast.core.errors import DataError
 from holdfast.models.architecture import unwrap
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Token rows padded on the left, so that the last column is every row's last token."""
+class Batch(NamedTuple):
+    """Token rows and what each token sees; the last column is every row's last token."""
 
     ids: Tensor
     """Token ids [batch, length], int64."""
     mask: Tensor
-    """1 for tokens, 0 for padding [batch, past + length], int64; `past` columns are in a cache."""
-
-    @property
-    def positions(self) -> Tensor:
-        """Position ids [batch, length]: 0 at the first real token, whatever the padding."""
-        return (self.mask.cumsum(-1) - 1).clamp(min=0)[:, -self.ids.shape[1] :]
+    """1 for tokens, 0 for padding [batch, length]; or added to attention [batch, 1, to, from]."""
+    positions: Tensor
+    """Position ids [batch, length]: 0 at the first real token, whatever the padding."""
 
 
 def left_pad(rows: Sequence[list[int]], pad: int, device: torch.device) -> Batch:
@@ -34,7 +29,8 @@ def left_pad(rows: Sequence[list[int]], pad: int, device: torch.device) -> Batch
     width = max(len(row) for row in rows)
     ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    return Batch(ids.to(device), mask.to(device))
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    return Batch(ids.to(device), mask.to(device), positions.to(device))
 
 
 def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -56,13 +52,10 @@ def check_fits(lengths: Sequence[int], limit: int, what: str) -> None:
             )
 
 
-def forward(
-    model: nn.Module, batch: Batch, *, keep: int, cache: bool = False, past: Any = None
-) -> Any:
+def forward(model: nn.Module, batch: Batch, *, keep: int) -> Any:
     """Forward pass whose `logits` hold the last `keep` columns [batch, keep, vocab].
 
     Goes to the bare model: LoRA layers sit inside it, and DDP or compile wrappers stay out of it.
-    `past` is a key-value cache of the columns that the mask has and the ids have not.
     """
     bare = cast(Any, unwrap(model))
     # Of the class: trainers replace the instance's forward by one that hides its parameters.
@@ -72,10 +65,8 @@ def forward(
         extra["position_ids"] = batch.positions
     if "logits_to_keep" in accepted:
         extra["logits_to_keep"] = keep
-    if past is not None:
-        extra["past_key_values"] = past
     output = bare(
-        input_ids=batch.ids, attention_mask=batch.mask, use_cache=cache, return_dict=True, **extra
+        input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, return_dict=True, **extra
     )
     output.logits = output.logits[:, -keep:]
     return output

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Messages
-from holdfast.models.batching import Batch, by_length, check_fits, forward, left_pad
+from holdfast.models.batching import by_length, check_fits, forward, left_pad
+from holdfast.models.branching import Tree, can_branch, read_trees
 from holdfast.models.hooks import quiet_eval
 from holdfast.models.loaded import LoadedModel
 
@@ -81,8 +80,8 @@ def opening_scores(
 ) -> Tensor:
     """Log p(opening | prompt) summed over the opening's tokens, [n, n_openings] float32 on the CPU.
 
-    Each prompt is read once and its key-value cache shared by all openings; where the model's cache
-    cannot be copied per opening, prompt and opening are read together. Both give equal numbers.
+    All openings are read behind a prompt in one pass (`models.branching`); where the model takes
+    no mask of ours, prompt and opening are read together. Both give equal numbers.
 
     Raises:
         DataError: an opening is empty, or a prompt with an opening is longer than the context.
@@ -94,18 +93,71 @@ def opening_scores(
     lengths = [len(prompt) for prompt in prompts]
     longest = max(len(tail) for tail in tails)
     check_fits(lengths, loaded.max_context - longest, "the context less the longest opening")
-    out = torch.empty(len(prompts), len(tails))
     with quiet_eval(loaded.model):
-        for group in by_length(lengths, batch_size):
-            batch = left_pad([prompts[i] for i in group], loaded.pad_token, loaded.device)
-            read = forward(loaded.model, batch, keep=1, cache=True)
-            cache = getattr(read, "past_key_values", None)
-            if _copyable(cache):
-                first = read.logits[:, -1].float().log_softmax(-1)
-                out[group] = _continue(loaded, batch, first, cache, tails).cpu()
-            else:
-                out[group] = _plain(loaded, [prompts[i] for i in group], tails, batch_size)
+        if not can_branch(loaded, max(lengths, default=0) + longest):
+            pairs = [(prompt, tail) for prompt in prompts for tail in tails]
+            scores = _tail_logprobs(
+                loaded, [p for p, _ in pairs], [t for _, t in pairs], batch_size
+            )
+            return torch.stack([s.sum() for s in scores]).view(len(prompts), len(tails))
+        out = torch.empty(len(prompts), len(tails))
+        trees = [Tree.of(tails)] * len(prompts)
+        for group, logs in read_trees(loaded, prompts, trees, batch_size=batch_size):
+            out[group] = _path_scores(logs, trees[0], tails).cpu()
     return out
+
+
+def openings_and_answers(
+    loaded: LoadedModel,
+    conversations: Sequence[Messages],
+    openings: Sequence[str],
+    answer_ids: Sequence[list[int]],
+    positions: int,
+    *,
+    batch_size: int = 32,
+) -> tuple[Tensor, Tensor]:
+    """`opening_scores` and `answer_distributions` of the same prompts, in one pass where possible.
+
+    Raises:
+        DataError: as those two.
+    """
+    tails = [loaded.encode_answer(text) for text in openings]
+    answers = [list(ids[:positions]) for ids in answer_ids]
+    prompts = [loaded.render(messages) for messages in conversations]
+    lengths = [len(prompt) for prompt in prompts]
+    longest = max(positions, *(len(tail) for tail in tails))
+    whole = all(tails) and all(len(ids) == positions for ids in answers)
+    if not whole or not can_branch(loaded, max(lengths, default=0) + longest):
+        return (
+            opening_scores(loaded, conversations, openings, batch_size=batch_size),
+            answer_distributions(
+                loaded, conversations, answer_ids, positions, batch_size=batch_size
+            ),
+        )
+    check_fits(lengths, loaded.max_context - longest, "the context less the longest opening")
+    trees = [Tree.of([*tails, ids]) for ids in answers]
+    scores = torch.empty(len(prompts), len(tails))
+    out: list[Tensor] = [torch.empty(0)] * len(prompts)
+    with quiet_eval(loaded.model):
+        for group, logs in read_trees(loaded, prompts, trees, batch_size=batch_size):
+            # The openings were merged first: their nodes are the same in every tree.
+            scores[group] = _path_scores(logs, trees[0], tails).cpu()
+            for index, row in zip(group, logs.cpu(), strict=True):
+                out[index] = row[[node + 1 for node in trees[index].paths[-1]]]
+    return scores, torch.stack(out)
+
+
+def _path_scores(logs: Tensor, tree: Tree, tails: Sequence[list[int]]) -> Tensor:
+    """[batch, n_tails]: summed log-probability of the first tails of `tree`.
+
+    `logs` [batch, 1 + nodes, vocab] as `branching.read_trees` yields them.
+    """
+    scores = []
+    for tail, path in zip(tails, tree.paths, strict=False):
+        behind = torch.tensor([node + 1 for node in path], device=logs.device)
+        wanted = torch.tensor(tail, device=logs.device)
+        scores.append(logs[:, behind, wanted].sum(-1))
+    return torch.stack(scores, 1)
 
 
 def refusal_margin(scores_refusal: Tensor, scores_compliance: Tensor) -> Tensor:
@@ -137,39 +189,3 @@ def _tail_logprobs(
                     scores = row[-count:].float().log_softmax(-1)
                     out[index] = scores.gather(-1, wanted[:, None])[:, 0].cpu()
     return out
-
-
-def _plain(
-    loaded: LoadedModel, prompts: list[list[int]], tails: list[list[int]], batch_size: int
-) -> Tensor:
-    pairs = [(prompt, tail) for prompt in prompts for tail in tails]
-    scores = _tail_logprobs(loaded, [p for p, _ in pairs], [t for _, t in pairs], batch_size)
-    return torch.stack([score.sum() for score in scores]).view(len(prompts), len(tails))
-
-
-def _copyable(cache: Any) -> bool:
-    """Whether every layer of the cache is plain keys and values, one row per sequence."""
-    return isinstance(cache, Cache) and all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
-    )
-
-
-def _continue(
-    loaded: LoadedModel, batch: Batch, first: Tensor, cache: Any, tails: list[list[int]]
-) -> Tensor:
-    """Score all openings behind prompts already read; `first` [batch, vocab] predicts token one."""
-    n, k = len(batch.ids), len(tails)
-    width = max(len(tail) for tail in tails)
-    device = batch.ids.device
-    ids = torch.tensor([tail + [loaded.pad_token] * (width - len(tail)) for tail in tails])
-    real = torch.tensor([[1] * len(tail) + [0] * (width - len(tail)) for tail in tails])
-    ids, real = ids.to(device).repeat(n, 1), real.to(device).repeat(n, 1)
-    predicted = first.repeat_interleave(k, 0)[:, None]
-    if width > 1:
-        cache.batch_repeat_interleave(k)
-        mask = torch.cat([batch.mask.repeat_interleave(k, 0), real[:, :-1]], -1)
-        rest = Batch(ids[:, :-1], mask)
-        output = forward(loaded.model, rest, keep=width - 1, cache=True, past=cache)
-        predicted = torch.cat([predicted, output.logits.float().log_softmax(-1)], 1)
-    scores = predicted.gather(-1, ids[..., None])[..., 0].masked_fill(real == 0, 0.0)
-    return scores.sum(-1).view(n, k)

@@ -53,7 +53,7 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             passing observation back and ends training.
         protection: what guards the steps, or None.
         monitor: a ready `Monitor` in place of the first three.
-        budget: share of training time for observations after the dense phase.
+        budget: share of training time for observations; the dense phase is not cut short for it.
         dense: steps of the dense phase, each of which is observed.
         on_save: called after each checkpoint.
         progress: called after each step.
@@ -243,7 +243,9 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         if self.monitor is None or self._live is None:
             return
         with self.clock.part("monitor"):
-            point = self.monitor.observe(self._live, step, self.loss)
+            point = self.monitor.observe(
+                self._live, step, self.loss, explain=self.schedule.explains(step)
+            )
             if point.alarm and not (self.points and self.points[-1].alarm):
                 action = self._react(self._live, optimizer)
                 self.alarms.append(self.monitor.alarm(point, action))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import torch
 from torch import Tensor
 
 from holdfast.core.digest import sha256_json
@@ -23,7 +22,7 @@ from holdfast.core.records import Alarm, MonitorPoint
 from holdfast.models.activations import last_prompt
 from holdfast.models.hooks import quiet_eval
 from holdfast.models.loaded import LoadedModel
-from holdfast.models.scoring import answer_distributions, opening_scores, refusal_margin
+from holdfast.models.scoring import openings_and_answers, refusal_margin
 
 if TYPE_CHECKING:
     from holdfast.geometry.contrast import Openings
@@ -141,18 +140,22 @@ class Monitor:
         # An answer shorter than the positions is continued by its end token, alike in both models.
         end = [min(base.end_tokens, default=base.pad_token)] * KL_POSITIONS
         answers = [(base.encode_answer(text) + end)[:KL_POSITIONS] for text in texts]
-        margins = self._margins(base)
-        share = float((margins < 0).float().mean())
-        self._base = _Base(answers, self._distributions(base, answers), share)
+        margins, log_probs = self._look(base, answers)
+        self._base = _Base(answers, log_probs, float((margins < 0).float().mean()))
 
-    def observe(self, live: LoadedModel, step: int, loss: float | None) -> MonitorPoint:
-        """Look at the model after optimizer step `step`; weights and randomness are untouched."""
+    def observe(
+        self, live: LoadedModel, step: int, loss: float | None, *, explain: bool = True
+    ) -> MonitorPoint:
+        """Look at the model after optimizer step `step`; weights and randomness are untouched.
+
+        Without `explain` the drifts are left out: they cost as much as the rest, and raise no
+        alarm.
+        """
         base = self._of_base()
         begin = time.perf_counter()
         with quiet_eval(live.model):
-            margins = self._margins(live)
-            now = self._distributions(live, base.answers)
-            drifts = self._drifts(live) if self._drifts else {}
+            margins, now = self._look(live, base.answers)
+            drifts = self._drifts(live) if self._drifts and explain else {}
         kl = (now.exp() * (now - base.log_probs)).sum(-1).mean()
         share = float((margins < 0).float().mean())
         return MonitorPoint(
@@ -173,15 +176,13 @@ class Monitor:
             raise DataError("the monitor has not seen the base", next_step="call prepare first")
         return self._base
 
-    def _margins(self, model: LoadedModel) -> Tensor:
-        scores = opening_scores(model, self.harmful, self._openings, batch_size=self._batch)
-        return refusal_margin(scores[:, : self._n_refusal], scores[:, self._n_refusal :])
-
-    def _distributions(self, model: LoadedModel, answers: list[list[int]]) -> Tensor:
-        with torch.no_grad():
-            return answer_distributions(
-                model, self.harmful, answers, KL_POSITIONS, batch_size=self._batch
-            )
+    def _look(self, model: LoadedModel, answers: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Refusal margins [n], and log-probabilities along the base's answers [n, 5, vocab]."""
+        scores, log_probs = openings_and_answers(
+            model, self.harmful, self._openings, answers, KL_POSITIONS, batch_size=self._batch
+        )
+        split = self._n_refusal
+        return refusal_margin(scores[:, :split], scores[:, split:]), log_probs
 
 
 def _starts(openings: Openings | Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

@@ -17,7 +17,7 @@ class MonitorConfig(Config):
     dense: int = Field(20, ge=0)
     """Steps that are all observed at the start."""
     budget: float = Field(0.02, gt=0, le=1)
-    """Share of training time for observations after the dense phase."""
+    """Share of training time for observations, the dense ones counted in."""
     on_alarm: Literal["log", "stop", "rollback"] = "log"
     """What an alarm does."""
     rise: float = Field(0.10, ge=0, lt=1)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from holdfast.core.errors import UsageError
 
+EXPLAIN_EVERY = 5
+"""In the dense phase the drifts, which explain and raise no alarm, are measured every n-th step."""
+
 
 class Schedule:
-    """Dense for the first `dense` steps, then spaced so that its cost stays within `budget`.
+    """Dense for the first `dense` steps, then spaced so that all of it stays within `budget`.
 
-    Behaviour moves within the first ten to twenty steps, so the dense phase is not rationed; its
-    cost is part of the reported monitor seconds. After it, an observation is due when everything
-    spent since, together with one more, fits into `budget` times the training time since.
+    Behaviour moves within the first ten to twenty steps, so the dense phase is not rationed, but
+    it counts: after it, an observation is due when everything spent so far, together with one more,
+    fits into `budget` times the training time so far.
     """
 
     def __init__(self, every: int | str = "auto", *, dense: int = 20, budget: float = 0.02) -> None:
@@ -24,33 +27,31 @@ class Schedule:
             )
         self.every, self.dense, self.budget = every, dense, budget
         self._spent = 0.0
-        """Seconds spent on observations after the dense phase."""
+        """Seconds spent on observations."""
         self._last = 0.0
-        """Seconds of the last observation: the price expected for the next."""
-        self._dense_end: float | None = None
-        """Training seconds when the dense phase ended."""
+        """Seconds of the last observation with drifts: the price expected for the next."""
 
     def due(self, step: int, train_seconds: float) -> bool:
         """Whether to look after optimizer step `step` (1-based)."""
         if isinstance(self.every, int):
             return step % self.every == 0
-        if step <= self.dense:
-            return True
-        if self._dense_end is None:
-            self._dense_end = train_seconds
-        return self._spent + self._last <= self.budget * (train_seconds - self._dense_end)
+        return step <= self.dense or self._spent + self._last <= self.budget * train_seconds
+
+    def explains(self, step: int) -> bool:
+        """Whether the look after `step` should measure the drifts too."""
+        dense = self.every == "auto" and step < self.dense
+        return not dense or step % EXPLAIN_EVERY == 0
 
     def observed(self, step: int, seconds: float) -> None:
         """Account for an observation that was made after `step` and took `seconds`."""
-        self._last = seconds
-        if step > self.dense:
-            self._spent += seconds
+        self._spent += seconds
+        if self.explains(step):
+            self._last = seconds
 
-    def state(self) -> dict[str, float | None]:
+    def state(self) -> dict[str, float]:
         """Counters, for a checkpoint."""
-        return {"spent": self._spent, "last": self._last, "dense_end": self._dense_end}
+        return {"spent": self._spent, "last": self._last}
 
-    def restore(self, state: dict[str, float | None]) -> None:
+    def restore(self, state: dict[str, float]) -> None:
         """Go on from the counters of a checkpoint."""
-        self._spent, self._last = state["spent"] or 0.0, state["last"] or 0.0
-        self._dense_end = state["dense_end"]
+        self._spent, self._last = state["spent"], state["last"]

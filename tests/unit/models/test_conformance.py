@@ -156,12 +156,12 @@ def test_answer_logprobs_are_the_log_softmax_at_the_answer(loaded, chats):
         torch.testing.assert_close(got, torch.tensor(wanted), rtol=1e-4, atol=1e-4)
 
 
-def test_shared_cache_and_plain_forward_score_openings_alike(loaded, chats, monkeypatch):
+def test_branching_and_plain_forward_score_openings_alike(loaded, chats, monkeypatch):
     openings = ["I cannot", "Sure, here is what you asked", "N", "I am"]
-    cached = scoring.opening_scores(loaded, chats, openings, batch_size=4)
-    monkeypatch.setattr(scoring, "_copyable", lambda _cache: False)
+    branched = scoring.opening_scores(loaded, chats, openings, batch_size=4)
+    monkeypatch.setattr(scoring, "can_branch", lambda *_: False)
     plain = scoring.opening_scores(loaded, chats, openings, batch_size=4)
-    torch.testing.assert_close(cached, plain, rtol=0, atol=1e-4)
+    torch.testing.assert_close(branched, plain, rtol=0, atol=1e-4)
     assert plain.std() > 0.1
 
 

@@ -42,12 +42,12 @@ def test_it_tells_stories_and_the_batch_does_not_matter(stories, prompts):
     assert any(word in " ".join(one) for word in ("was", "the", "and"))
 
 
-def test_cached_and_plain_opening_scores_agree(stories, prompts, monkeypatch):
+def test_branched_and_plain_opening_scores_agree(stories, prompts, monkeypatch):
     openings = ["I cannot help", "Sure, here is", "Once upon a time"]
-    cached = scoring.opening_scores(stories, prompts, openings)
-    monkeypatch.setattr(scoring, "_copyable", lambda _cache: False)
+    branched = scoring.opening_scores(stories, prompts, openings)
+    monkeypatch.setattr(scoring, "can_branch", lambda *_: False)
     plain = scoring.opening_scores(stories, prompts, openings)
-    torch.testing.assert_close(cached, plain, rtol=0, atol=1e-4)
+    torch.testing.assert_close(branched, plain, rtol=0, atol=1e-4)
     # A story model finds the opening of a story likeliest: the scores mean something.
     assert (plain[:, 2] > plain[:, 0]).float().mean() > 0.9
 

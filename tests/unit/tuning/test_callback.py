@@ -38,7 +38,7 @@ class Script(Monitor):
     def prepare(self, base):
         self._base = SimpleNamespace(share=0.0, answers=[], log_probs=None)
 
-    def observe(self, live, step, loss):
+    def observe(self, live, step, loss, *, explain=True):
         share = next(self.shares)
         return MonitorPoint(
             step=step, loss=loss, margin=0.0, negative_share=share, first_token_kl=0.0,
@@ -239,7 +239,7 @@ def test_bad_monitor_inputs_are_named(loaded):
 def test_with_a_safety_map_the_drifts_are_seen_and_zero_at_the_base(loaded):
     fitted = fit(loaded, _contrast(), Openings(**_TEXTS), seed=0, allow_ineligible=True)
     probe = ProbeSet.pick(fitted, seed=0, harmful=4, harmless=4)
-    loop = Loop(HoldfastCallback(fitted, probe, Openings(**_TEXTS)), loaded)
+    loop = Loop(HoldfastCallback(fitted, probe, Openings(**_TEXTS), every=1), loaded)
     loop.event("on_train_begin")
     loop.step()
     first, second = loop.callback.points

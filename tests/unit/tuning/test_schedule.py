@@ -10,17 +10,24 @@ from holdfast.tuning.schedule import Schedule
 
 
 @given(cost=st.floats(0.001, 0.2), step_time=st.floats(0.05, 2.0), budget=st.floats(0.005, 0.2))
-def test_after_the_dense_phase_the_budget_holds_at_every_step(cost, step_time, budget):
+def test_the_dense_phase_counts_and_then_the_budget_holds_at_every_step(cost, step_time, budget):
     schedule, spent, seen = Schedule(budget=budget, dense=20), 0.0, []
     for step in range(1, 400):
         if schedule.due(step, step * step_time):
             schedule.observed(step, cost)
             seen.append(step)
-            spent += cost if step > 20 else 0.0
-        assert spent <= budget * max(0.0, step - 21) * step_time + 1e-9
+            spent += cost
+            if step > 20:
+                assert spent <= budget * step * step_time + 1e-9
     assert seen[:20] == list(range(1, 21))
-    if cost < budget * step_time * 300:
+    if 22 * cost < budget * step_time * 399:
         assert len(seen) > 20  # spaced out, not switched off
+
+
+def test_drifts_are_measured_every_fifth_dense_step_and_always_after():
+    schedule = Schedule(dense=20)
+    assert [s for s in range(1, 24) if schedule.explains(s)] == [5, 10, 15, 20, 21, 22, 23]
+    assert all(Schedule(3).explains(s) for s in (3, 6, 9))
 
 
 def test_a_fixed_interval_ignores_the_budget():

@@ -229,8 +229,8 @@ def test_an_alarm_stops_the_arm_for_good(arm):
 class _Turning(Monitor):
     """A monitor whose second step is bad."""
 
-    def observe(self, live, step, loss):
-        point = super().observe(live, step, loss)
+    def observe(self, live, step, loss, *, explain=True):
+        point = super().observe(live, step, loss, explain=explain)
         return point.model_copy(update={"alarm": step == 2})
 
 
