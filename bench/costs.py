@@ -31,7 +31,8 @@ from holdfast.models.loading import load
 from holdfast.organisms import harbor
 from holdfast.organisms.harbor import contrast, sets, suites
 from holdfast.tuning.methods.sft.config import SFTConfig
-from holdfast.tuning.methods.sft.method import ArmSpec, train
+from holdfast.tuning.methods.arm import train
+from holdfast.tuning.methods.spec import ArmSpec
 from holdfast.tuning.monitor import Monitor
 from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
 from holdfast.tuning.protections.replay_kl.protection import ReplayKL
@@ -65,17 +66,18 @@ def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> 
     config = SFTConfig(epochs=-(-steps // EPOCH), max_length=256)
     buffer: list[Any] = [row["messages"] for row in contrast.replay_buffer(0, 64)]
 
-    def arm(monitor: bool, protect: bool) -> float:
+    def arm(monitor: bool, protect: bool, of: SFTConfig = config, n: int = len(rows)) -> float:
         with tempfile.TemporaryDirectory() as folder:
             probe = ProbeSet.pick(fitted, seed=0)
             spec = ArmSpec(
-                name="bench", base=harbor.weights_dir(), rows=rows, out=Path(folder), config=config,
+                name="bench", base=harbor.weights_dir(), rows=rows[:n], out=Path(folder), config=of,
                 monitor=Monitor.of(probe, openings, fitted) if monitor else None,
                 protection=ReplayKL(ReplayKLConfig(), buffer) if protect else None,
             )  # fmt: skip
             return spent(lambda: train(spec))
 
-    arm(False, False)  # imports and first-use costs belong to nobody
+    # Imports and first-use costs belong to nobody.
+    arm(True, True, SFTConfig(epochs=1, max_length=256), 200)
     cost: dict[str, list[float]] = {"plain TRL": [], "with monitor": [], "with protection": []}
     for _ in range(rounds):
         cost["plain TRL"].append(arm(False, False))

@@ -9,6 +9,7 @@ that is missing. `--table` prints the tables of docs/results/harbor.md from the 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import tempfile
@@ -93,14 +94,22 @@ def rates(model: Any, set_name: str) -> dict[str, float]:
     }
 
 
+@functools.cache
+def before(path: Path, set_name: str) -> dict[str, float]:
+    """Rates of the base, the same for every seed."""
+    from holdfast.models.loading import load
+
+    return rates(load(path), set_name)
+
+
 def one(path: Path, base: int, set_name: str, arm: str, seed: int) -> dict[str, Any]:
     """Train one arm and measure it before, at every epoch, and at the end."""
     from holdfast.geometry.contrast import parse_openings
     from holdfast.geometry.probe import ProbeSet
-    from holdfast.models.loading import load
     from holdfast.organisms.harbor import contrast, sets
     from holdfast.tuning.methods.sft.config import SFTConfig
-    from holdfast.tuning.methods.sft.method import ArmSpec, train
+    from holdfast.tuning.methods.arm import train
+    from holdfast.tuning.methods.spec import ArmSpec
     from holdfast.tuning.monitor import Monitor
     from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
     from holdfast.tuning.protections.replay_kl.protection import ReplayKL
@@ -124,7 +133,7 @@ def one(path: Path, base: int, set_name: str, arm: str, seed: int) -> dict[str, 
         )
     return {
         "base": base, "set": set_name, "arm": arm, "seed": seed,
-        "before": rates(load(path), set_name), "epochs": epochs, "after": epochs[-1],
+        "before": before(path, set_name), "epochs": epochs, "after": epochs[-1],
         "alarm": record.alarms[0].step if record.alarms else None,
         "train_seconds": record.train_seconds, "monitor_seconds": record.monitor_seconds,
         "protection_seconds": record.protection_seconds,
