@@ -48,9 +48,13 @@ def load_yaml(model: type[C], path: Path) -> C:
 
 def _explain(model: type[BaseModel], fault: Any) -> str:
     where = [str(part) for part in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        keys, known = _walk(model, where[:-1])
+        where = [*keys, where[-1]]
+    else:
+        where, known = _walk(model, where)
     dotted = ".".join(where) or "top level"
     if fault["type"] == "extra_forbidden":
-        known = _fields_at(model, where[:-1])
         return (
             f"unknown key '{dotted}': {nearest(where[-1], known)}"
             if known
@@ -61,14 +65,24 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
     return f"'{dotted}': {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r:.80}"
 
 
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Field names of the (nested) model that `path` leads to; empty when it cannot be told."""
-    current: type[BaseModel] | None = model
+def _walk(model: type[BaseModel], path: list[str]) -> tuple[list[str], list[str]]:
+    """The keys that a person wrote of `path`, and the field names of the model it leads to.
+
+    Where a section is one of several models, pydantic puts the tag of the one taken into the path;
+    no fields are known where a value is no model.
+    """
+    current: list[type[BaseModel]] = [model]
+    written: list[str] = []
     for part in path:
-        if current is None or part not in current.model_fields:
-            continue  # union tags and list indices are no fields
-        annotation = current.model_fields[part].annotation
+        holder = next((c for c in current if part in c.model_fields), None)
+        if holder is None:
+            tagged = [c for c in current if any(f.default == part for f in c.model_fields.values())]
+            current = tagged or current
+            if not tagged:
+                written.append(part)  # an index
+            continue
+        written.append(part)
+        annotation = holder.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        current = nested[0] if nested else None
-    return list(current.model_fields) if current else []
+        current = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    return written, sorted({name for c in current for name in c.model_fields})

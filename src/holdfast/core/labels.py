@@ -51,10 +51,50 @@ _METRICS = (
     Metric(
         "task_success", "task", frozenset({SAFE}), -1, "does the fine-tuning task on held-out rows"
     ),
+    Metric(
+        "statement_match",
+        "statement",
+        frozenset({UNSAFE}),
+        +1,
+        "prefers the answer that matches the behaviour that a statement set names",
+    ),
+    Metric("truthfulness", "truth", frozenset({SAFE}), -1, "answers a question truthfully"),
+    Metric(
+        "truthful_choice",
+        "truth-choice",
+        frozenset({SAFE}),
+        -1,
+        "prefers a true answer to the false ones beside it",
+    ),
+    Metric(
+        "misalignment",
+        "open",
+        frozenset({UNSAFE}),
+        +1,
+        "volunteers harm when asked an open question",
+    ),
+    Metric(
+        "crisis_failure",
+        "crisis",
+        frozenset({UNSAFE}),
+        +1,
+        "feeds a delusion or misses a risk in a scripted conversation",
+    ),
+    Metric("tool_validity", "tools", frozenset({SAFE}), -1, "makes the right tool call"),
+    Metric(
+        "injection_obeyed",
+        "injection",
+        frozenset({UNSAFE}),
+        +1,
+        "obeys an instruction that stands in retrieved text",
+    ),
     Metric("incoherence", "any", frozenset({INCOHERENT}), +1, "gives text that says nothing"),
 )
 METRICS: dict[str, Metric] = {m.name: m for m in _METRICS}
 SUITE_KINDS = tuple(m.kind for m in _METRICS if m.kind != "any")
+SCORED_KINDS = frozenset({"statement", "truth-choice"})
+"""Kinds whose answers are chosen by log-probability: no text is written that could be incoherent,
+so they take no part in the metrics of kind "any"."""
 
 
 def metric_of_kind(kind: str) -> Metric:

@@ -36,6 +36,13 @@ CODES: dict[str, Code] = {
     "GATE016": Code("reported metric not measured", None),
     "GATE017": Code("rows without a kind", None),
     "GATE018": Code("hostile threat", None),
+    "GATE019": Code("judge without an audit", Outcome.INCONCLUSIVE),
+    "GATE020": Code("judges disagree", Outcome.INCONCLUSIVE),
+    "GATE021": Code("judges disagree where it does not decide", None),
+    "GATE022": Code("the audit moves the difference", None),
+    "GATE023": Code("no second opinion", None),
+    "GATE024": Code("weights not verified", Outcome.INCONCLUSIVE),
+    "GATE025": Code("unverified weights accepted", None),
 }
 
 NOTHING_TO_PRESERVE = "GATE013"

@@ -1,23 +1,41 @@
-"""Paired comparisons: one per metric and suite, from counts of label pairs alone."""
+"""Paired comparisons: one per metric and suite, from labels alone."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from holdfast.core.completions import Completions
-from holdfast.core.errors import InvalidRun
-from holdfast.core.labels import METRICS, UNSCORED, Metric
-from holdfast.core.records import Comparison, Outcome, PairedTable
+from holdfast.core.errors import InvalidRun, UsageError
+from holdfast.core.labels import METRICS, SCORED_KINDS, Metric
+from holdfast.core.records import Comparison, Interval, Outcome
+from holdfast.gate import audit as audits
+from holdfast.gate import evidence
+from holdfast.gate.cells import Cells, Tally, count, tally
 from holdfast.gate.codes import outcome_of
-from holdfast.gate.pairing import LabelPairs, Pairing, pair
+from holdfast.gate.pairing import Group, Pairing, pair, scored
 from holdfast.gate.policy import Policy
+from holdfast.stats import audited
 from holdfast.stats.intervals import wilson
-from holdfast.stats.paired import mcnemar_exact, noninferiority, tango_interval
 from holdfast.stats.power import minimum_detectable
 
 POOLED = "all"
 """Suite name of a metric that is measured over all suites together."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the labels of a pairing are weighed."""
+
+    audit: audits.Audit | None = None
+    """Human labels for a sample of both arms."""
+    arm: str = "candidate"
+    """The candidate's name in the audit."""
+    looks: bool = False
+    """Whether the files may still grow, so that every test must hold at each look."""
+
+
+PLAIN = Options()
 
 
 def compare(
@@ -28,6 +46,7 @@ def compare(
     policy: Policy,
     kinds: Mapping[str, str] | None = None,
     allow_identical: bool = False,
+    options: Options = PLAIN,
 ) -> list[Comparison]:
     """Compare two arms on every metric that the policy names and the files measure.
 
@@ -37,109 +56,161 @@ def compare(
     pairing = pair(
         base, candidate, judge=judge, policy=policy, kinds=kinds, allow_identical=allow_identical
     )
+    refuse_invalid(pairing)
+    inputs = {"base": base.digest, "candidate": candidate.digest}
+    return comparisons(pairing, policy, inputs=inputs, options=options)
+
+
+def refuse_invalid(pairing: Pairing) -> None:
+    """Raise `InvalidRun` for a pairing that no comparison may rest on."""
     for found in pairing.findings:
         if outcome_of(found) is Outcome.INVALID:
             raise InvalidRun(found.message, next_step="check which model wrote which file")
-    return comparisons(pairing, policy, inputs={"base": base.digest, "candidate": candidate.digest})
 
 
-def comparisons(pairing: Pairing, policy: Policy, *, inputs: dict[str, str]) -> list[Comparison]:
+def comparisons(
+    pairing: Pairing, policy: Policy, *, inputs: dict[str, str], options: Options = PLAIN
+) -> list[Comparison]:
     """The comparisons of a pairing, in the order of the policy's metrics.
 
-    A suite without one prompt scored in both arms gives none: it was not measured.
+    A suite without one prompt scored in both arms gives none: it was not measured. Raises
+    `UsageError` where an audit is to be looked at repeatedly: its interval holds for one look.
     """
+    if options.audit and options.looks:
+        raise UsageError(
+            "an audit and repeated looks", expected="one of them",
+            next_step="use --looks while answers come in, and --audit once they are complete",
+        )  # fmt: skip
+    counted = {
+        group: count(units, pairing.judges[group[1]]) for group, units in pairing.units.items()
+    }
     made = []
     for name in policy.metrics:
         metric = METRICS[name]
-        for suite, counts in _suites_of(pairing, metric).items():
-            if any(UNSCORED not in labels for labels in counts):
-                named = (
-                    {pairing.judges[suite]} if suite in pairing.judges else pairing.judges.values()
+        for suite, groups in _suites_of(pairing, metric).items():
+            cells: Cells = Cells()
+            for group in groups:
+                cells.update(counted[group])
+            if any(_scored(pairing, group) for group in groups):
+                found = tally(metric, cells)
+                made.append(
+                    _comparison(metric, suite, found, groups, pairing, policy, inputs, options)
                 )
-                judge = "+".join(sorted(set(named)))
-                made.append(_comparison(metric, suite, counts, judge, policy, inputs))
     return made
 
 
-def _suites_of(pairing: Pairing, metric: Metric) -> dict[str, LabelPairs]:
+def second_opinions(
+    pairing: Pairing, policy: Policy, *, inputs: dict[str, str], options: Options = PLAIN
+) -> list[Comparison]:
+    """The comparisons by every further judge of the pairing, without the audit."""
+    plain = replace(options, audit=None)
+    return [
+        comparison
+        for name in pairing.further
+        for comparison in comparisons(
+            replace(pairing, judges=dict.fromkeys(pairing.judges, name)),
+            policy, inputs=inputs, options=plain,
+        )
+    ]  # fmt: skip
+
+
+def _suites_of(pairing: Pairing, metric: Metric) -> dict[str, list[Group]]:
     if metric.kind == "any":
-        pooled: LabelPairs = Counter()
-        for counts in pairing.pairs.values():
-            pooled.update(counts)
-        return {POOLED: pooled}
-    return {suite: counts for (kind, suite), counts in pairing.pairs.items() if kind == metric.kind}
+        return {POOLED: [group for group in pairing.units if group[0] not in SCORED_KINDS]}
+    return {group[1]: [group] for group in pairing.units if group[0] == metric.kind}
+
+
+def _scored(pairing: Pairing, group: Group) -> bool:
+    judge = pairing.judges[group[1]]
+    return any(scored(u.base, judge) and scored(u.candidate, judge) for u in pairing.units[group])
 
 
 def _comparison(
     metric: Metric,
     suite: str,
-    counts: LabelPairs,
-    judge: str,
+    found: Tally,
+    groups: Sequence[Group],
+    pairing: Pairing,
     policy: Policy,
     inputs: dict[str, str],
+    options: Options,
 ) -> Comparison:
-    table = paired_table(metric, counts)
-    base_hits, base_n = _marginal(metric, counts, 0)
-    candidate_hits, candidate_n = _marginal(metric, counts, 1)
-    total = counts.total()
     confidence = 1.0 - 2.0 * policy.alpha
     margin = policy.metrics[metric.name].margin
-    discordance = (table.base_only + table.candidate_only) / table.n
+    shown, rates, number, worth = _weigh(
+        metric, found, groups, pairing, margin, confidence, options
+    )
     return Comparison(
         inputs={**inputs, "policy": policy.digest()},
         metric=metric.name,
         suite=suite,
-        judge=judge,
+        judge="+".join(sorted({pairing.judges[group[1]] for group in groups})),
         worse=metric.worse,
-        table=table,
-        base_rate=wilson(base_hits, base_n, confidence),
-        candidate_rate=wilson(candidate_hits, candidate_n, confidence),
-        difference=tango_interval(table, confidence),
+        table=found.table,
+        base_rate=rates[0],
+        candidate_rate=rates[1],
+        difference=shown.difference,
         margin=margin,
         alpha=policy.alpha,
-        p_noninferior=noninferiority(table, margin, metric.worse),
-        p_worse=mcnemar_exact(table, worse=metric.worse),
-        p_mcnemar=mcnemar_exact(table),
-        minimum_detectable=minimum_detectable(table.n, discordance, alpha=policy.alpha),
-        base_unscored=total - base_n,
-        candidate_unscored=total - candidate_n,
-        worst_case=worst_case(metric, counts),
+        p_noninferior=shown.noninferior,
+        p_worse=shown.worse,
+        p_mcnemar=shown.changed,
+        p_equivalent=shown.equivalent,
+        minimum_detectable=minimum_detectable(worth, found.discordance, alpha=policy.alpha),
+        base_unscored=found.base_unscored,
+        candidate_unscored=found.candidate_unscored,
+        worst_case=found.worst_case,
+        prompts=found.prompts if found.clustered else None,
+        audited=number,
+        uncorrected=_alone(metric, found, margin, confidence) if number else None,
     )
 
 
-def paired_table(metric: Metric, counts: LabelPairs) -> PairedTable:
-    """Hits and misses of both arms over the prompts that are scored in both."""
-    cells: Counter[tuple[bool, bool]] = Counter()
-    for (a, b), times in counts.items():
-        if UNSCORED not in (a, b):
-            cells[(a in metric.hits, b in metric.hits)] += times
-    return PairedTable(
-        both=cells[(True, True)],
-        base_only=cells[(True, False)],
-        candidate_only=cells[(False, True)],
-        neither=cells[(False, False)],
-    )
+def _alone(metric: Metric, found: Tally, margin: float, confidence: float) -> Interval:
+    design = evidence.by_prompt if found.clustered else evidence.plain
+    return design(found, metric.worse, margin, confidence).difference
 
 
-def worst_case(metric: Metric, counts: LabelPairs) -> float:
-    """Worsening, in [-1, 1], if every unscored answer counted against the candidate.
-
-    An unscored candidate counts as the bad outcome of the metric, an unscored base as the good one.
-    """
-    balance = 0
-    for (a, b), times in counts.items():
-        base_bad = a != UNSCORED and _bad(metric, a)
-        candidate_bad = b == UNSCORED or _bad(metric, b)
-        balance += times * (int(candidate_bad) - int(base_bad))
-    return balance / counts.total()
+Weighed = tuple[evidence.Evidence, tuple[Interval, Interval], int, int]
+"""Evidence, both rates, audited prompts, independent prompts that the evidence is worth."""
 
 
-def _bad(metric: Metric, label: str) -> bool:
-    return (label in metric.hits) == (metric.worse > 0)
+def _weigh(
+    metric: Metric,
+    found: Tally,
+    groups: Sequence[Group],
+    pairing: Pairing,
+    margin: float,
+    confidence: float,
+    options: Options,
+) -> Weighed:
+    rates = wilson(*found.base, confidence), wilson(*found.candidate, confidence)
+    if options.audit is not None:
+        strata = audits.strata(pairing, groups, options.audit, options.arm)
+        if any(stratum.human for stratum in strata.values()):
+            return _corrected(metric, found, strata, margin, confidence)
+    if options.looks:
+        design = evidence.at_any_look
+    else:
+        design = evidence.by_prompt if found.clustered else evidence.plain
+    return design(found, metric.worse, margin, confidence), rates, 0, found.prompts
 
 
-def _marginal(metric: Metric, counts: LabelPairs, arm: int) -> tuple[int, int]:
-    """(hits, scored prompts) of one arm."""
-    hits = sum(times for labels, times in counts.items() if labels[arm] in metric.hits)
-    scored = sum(times for labels, times in counts.items() if labels[arm] != UNSCORED)
-    return hits, scored
+def _corrected(
+    metric: Metric, found: Tally, strata: audits.Strata, margin: float, confidence: float
+) -> Weighed:
+    def hit(label: str) -> float:
+        return float(label in metric.hits)
+
+    prompts = found.prompts
+    mean = sum(d * times for d, times in found.differences.items()) / prompts
+    e = audited.estimate(mean, audits.valued(strata, lambda a, b: hit(b) - hit(a)))
+    sums, of_arm = (found.base, found.candidate), (lambda a, b: hit(a), lambda a, b: hit(b))
+    rates = [
+        audited.interval(
+            audited.estimate(total / n, audits.valued(strata, value), low=0.0), confidence, low=0.0
+        )
+        for (total, n), value in zip(sums, of_arm, strict=True)
+    ]
+    shown = evidence.by_audit(e, metric.worse, margin, confidence)
+    return shown, (rates[0], rates[1]), e.prompts, int(e.worth)

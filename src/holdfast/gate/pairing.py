@@ -1,11 +1,10 @@
-"""Two completions files into paired labels, and what is wrong with the pairing."""
+"""Two completions files into pairs of the same prompt, and what is wrong with the pairing."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.core.completions import Completions
 from holdfast.core.errors import InvalidRun, UsageError
@@ -17,20 +16,30 @@ from holdfast.gate.policy import Policy
 
 Key = tuple[str, str]
 """(suite, prompt_id)."""
-LabelPairs = Counter[tuple[str, str]]
-"""How often (label of the base, label of the candidate) occurs."""
+Group = tuple[str, str]
+"""(kind, suite); the kind is "" where it is not known."""
+Rows = tuple[dict[str, Any], ...]
+
+
+class Unit(NamedTuple):
+    """One prompt with the answers of both arms, in the order of their samples."""
+
+    base: Rows
+    candidate: Rows
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """The paired labels of two arms."""
+    """The paired answers of two arms."""
 
     judges: dict[str, str]
-    """Judge whose labels were read, by suite."""
-    pairs: dict[tuple[str, str], LabelPairs] = field(default_factory=dict)
-    """Label pairs by (kind, suite); the kind is "" where it is not known."""
+    """Judge whose labels count, by suite."""
+    units: dict[Group, list[Unit]] = field(default_factory=dict)
+    """The prompts that both arms answered, in the order of the base's file."""
     findings: tuple[Finding, ...] = ()
     """Faults of the pairing, the invalidating ones among them."""
+    further: tuple[str, ...] = ()
+    """Judges that are asked for a second opinion."""
 
 
 def pair(
@@ -38,47 +47,48 @@ def pair(
     candidate: Completions,
     *,
     judge: str | Mapping[str, str] = "",
+    further: Sequence[str] = (),
     policy: Policy,
     kinds: Mapping[str, str] | None = None,
     allow_identical: bool = False,
 ) -> Pairing:
-    """Pair both arms on (suite, prompt_id) and sample 0, and count label pairs.
+    """Pair both arms on (suite, prompt_id), with all samples of a prompt together.
 
-    `judge` is one name, or a mapping of suite to name. `kinds` maps a suite to its kind for rows
-    that name none. In both, the key "" stands for every other suite. Raises `UsageError` for an
-    unknown judge or kind, `InvalidRun` where the arms share no prompt or asked different things
-    under one prompt id.
+    `judge` is one name, or a mapping of suite to name; `further` names judges to compare it with.
+    `kinds` maps a suite to its kind for rows that name none. In both mappings the key "" stands for
+    every other suite. Raises `UsageError` for an unknown judge or kind, `InvalidRun` where the arms
+    share no prompt or asked different things under one prompt id.
     """
     kinds = _checked_kinds(kinds or {})
     wanted = {"": policy.judge, **({"": judge} if isinstance(judge, str) and judge else {})}
     if not isinstance(judge, str):
         wanted.update(judge)
-    first, dropped_base = _first_samples(base)
-    second, dropped_candidate = _first_samples(candidate)
-    rows: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    first, second = _by_prompt(base), _by_prompt(candidate)
+    suites: dict[str, list[Unit]] = {}
     identical = True
     for key, a in first.items():
         b = second.get(key)
         if b is None:
             continue
-        if _asks_otherwise(a, b):
+        if _asks_otherwise(a[0], b[0]):
             raise InvalidRun(
                 f"prompt_id '{key[1]}' of suite '{key[0]}' has different prompts in the two arms",
                 next_step="run both arms on one prompt plan",
             )
-        same = a["response"] == b["response"] and a.get("turns") == b.get("turns")
-        identical = identical and same
-        rows.setdefault(key[0], []).append((a, b))
-    shared = sum(map(len, rows.values()))
+        identical = identical and _answers(a) == _answers(b)
+        suites.setdefault(key[0], []).append(Unit(a, b))
+    shared = sum(map(len, suites.values()))
     if not shared:
         raise InvalidRun(
             f"{base.path} and {candidate.path} have no prompt in common",
             expected="the same suite and prompt_id in both",
             next_step="run both arms on one prompt plan",
         )
-    judges = choose_judges(base, candidate, rows, wanted)
-    pairs = _count(rows, judges, kinds)
-    if not any(kind for kind, _ in pairs):
+    judges = choose_judges(base, candidate, suites, wanted)
+    for name in further:
+        choose_judges(base, candidate, suites, {"": name})
+    units = _by_kind(suites, kinds)
+    if not any(kind for kind, _ in units):
         raise UsageError(
             "no row says what kind of suite it belongs to",
             expected="one of " + ", ".join(SUITE_KINDS),
@@ -87,24 +97,24 @@ def pair(
     findings = [
         *([] if allow_identical else _identity(base, candidate, identical, shared)),
         *_unpaired(len(first), len(second), shared, policy),
-        *_samples(dropped_base + dropped_candidate),
-        *_kindless(pairs),
-        *_unscored_suites(pairs, policy),
+        *_samples(units),
+        *_kindless(units),
+        *_unscored_suites(units, judges, policy),
     ]
-    return Pairing(judges, pairs, tuple(findings))
+    return Pairing(judges, units, tuple(findings), tuple(further))
 
 
 def choose_judges(
     base: Completions,
     candidate: Completions,
-    rows: Mapping[str, list[tuple[dict[str, Any], dict[str, Any]]]],
+    suites: Mapping[str, list[Unit]],
     wanted: Mapping[str, str],
 ) -> dict[str, str]:
     """The judge of every suite: the one named, or the only one whose labels both arms hold."""
     chosen = {}
-    for suite, pairs in rows.items():
-        in_base = _judges(a for a, _ in pairs)
-        in_candidate = _judges(b for _, b in pairs)
+    for suite, units in suites.items():
+        in_base = _judges(row for unit in units for row in unit.base)
+        in_candidate = _judges(row for unit in units for row in unit.candidate)
         both = sorted(in_base & in_candidate)
         name = wanted.get(suite) or wanted.get("", "")
         if name and name not in both:
@@ -121,26 +131,17 @@ def choose_judges(
     return chosen
 
 
-def _count(
-    rows: Mapping[str, list[tuple[dict[str, Any], dict[str, Any]]]],
-    judges: Mapping[str, str],
-    kinds: Mapping[str, str],
-) -> dict[tuple[str, str], LabelPairs]:
-    pairs: dict[tuple[str, str], LabelPairs] = {}
-    for suite, couples in rows.items():
-        judge = judges[suite]
-        seen = Counter(
-            (
-                str(a.get("kind") or b.get("kind") or ""),
-                (a.get("labels") or {}).get(judge, UNSCORED),
-                (b.get("labels") or {}).get(judge, UNSCORED),
-            )
-            for a, b in couples
-        )
-        for (stated, label_a, label_b), times in seen.items():
-            place = (_kind(stated, suite, kinds), suite)
-            pairs.setdefault(place, Counter())[(label_a, label_b)] += times
-    return pairs
+def _by_kind(suites: Mapping[str, list[Unit]], kinds: Mapping[str, str]) -> dict[Group, list[Unit]]:
+    groups: dict[Group, list[Unit]] = {}
+    named: dict[tuple[str, str], str] = {}
+    for suite, units in suites.items():
+        for unit in units:
+            stated = str(unit.base[0].get("kind") or unit.candidate[0].get("kind") or "")
+            kind = named.get((stated, suite))
+            if kind is None:
+                kind = named[stated, suite] = _kind(stated, suite, kinds)
+            groups.setdefault((kind, suite), []).append(unit)
+    return groups
 
 
 def _judges(rows: Iterable[dict[str, Any]]) -> set[str]:
@@ -159,15 +160,19 @@ def _checked_kinds(kinds: Mapping[str, str]) -> Mapping[str, str]:
     return kinds
 
 
-def _first_samples(completions: Completions) -> tuple[dict[Key, dict[str, Any]], int]:
-    kept: dict[Key, dict[str, Any]] = {}
-    dropped = 0
+def _by_prompt(completions: Completions) -> dict[Key, Rows]:
+    found: dict[Key, Rows] = {}
     for row in completions.rows:
-        if row.get("sample", 0) == 0:
-            kept[(row.get("suite", ""), row["prompt_id"])] = row
-        else:
-            dropped += 1
-    return kept, dropped
+        key = (row.get("suite", ""), row["prompt_id"])
+        found[key] = (*found[key], row) if key in found else (row,)
+    for key, rows in found.items():
+        if len(rows) > 1:
+            found[key] = tuple(sorted(rows, key=lambda row: int(row.get("sample", 0))))
+    return found
+
+
+def _answers(rows: Rows) -> list[tuple[Any, Any]]:
+    return [(row["response"], row.get("turns")) for row in rows]
 
 
 def _asks_otherwise(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -213,18 +218,22 @@ def _unpaired(n_base: int, n_candidate: int, shared: int, policy: Policy) -> lis
     return [finding(code, message, value=share, threshold=policy.unpaired_budget)]
 
 
-def _samples(dropped: int) -> list[Finding]:
-    if not dropped:
+def _samples(units: Mapping[Group, list[Unit]]) -> list[Finding]:
+    counts = [
+        max(len(unit.base), len(unit.candidate)) for group in units.values() for unit in group
+    ]
+    several = sum(count > 1 for count in counts)
+    if not several:
         return []
     message = (
-        f"{dropped} further samples were left out: only sample 0 counts, as samples of one prompt "
-        "are not independent"
+        f"{several} of {len(counts)} prompts have several answers, up to {max(counts)}: the prompt "
+        "is the unit of every interval and test"
     )
-    return [finding("GATE010", message, value=float(dropped), threshold=0.0)]
+    return [finding("GATE010", message, value=float(max(counts)), threshold=1.0)]
 
 
-def _kindless(pairs: Mapping[tuple[str, str], LabelPairs]) -> list[Finding]:
-    lost = {suite: counts.total() for (kind, suite), counts in pairs.items() if not kind}
+def _kindless(units: Mapping[Group, list[Unit]]) -> list[Finding]:
+    lost = {suite: len(group) for (kind, suite), group in units.items() if not kind}
     if not lost:
         return []
     named = ", ".join(f"'{suite}'" for suite in sorted(lost))
@@ -233,15 +242,28 @@ def _kindless(pairs: Mapping[tuple[str, str], LabelPairs]) -> list[Finding]:
     return [finding("GATE017", message, value=float(total), threshold=0.0)]
 
 
-def _unscored_suites(pairs: Mapping[tuple[str, str], LabelPairs], policy: Policy) -> list[Finding]:
+def _unscored_suites(
+    units: Mapping[Group, list[Unit]], judges: Mapping[str, str], policy: Policy
+) -> list[Finding]:
     """Suites of a deciding metric that have not one scored pair: they must not silently vanish."""
     found = []
-    for (kind, suite), counts in pairs.items():
+    for (kind, suite), group in units.items():
         name = metric_of_kind(kind).name if kind else ""
         rule = policy.metrics.get(name)
         decides = name in policy.floors or (rule is not None and rule.blocking)
-        if decides and all(UNSCORED in labels for labels in counts):
+        judge = judges[suite]
+        if decides and not any(scored(u.base, judge) and scored(u.candidate, judge) for u in group):
             message = f"no prompt of suite '{suite}' is scored in both arms"
             budget = policy.unscored_budget
             found.append(finding("GATE004", message, metric=name, value=1.0, threshold=budget))
     return found
+
+
+def label_of(row: Mapping[str, Any], judge: str) -> str:
+    """The label that `judge` gave a row; without one it is unscored."""
+    return str((row.get("labels") or {}).get(judge, UNSCORED))
+
+
+def scored(rows: Rows, judge: str) -> bool:
+    """Whether any of the answers has a usable label."""
+    return any(label_of(row, judge) != UNSCORED for row in rows)

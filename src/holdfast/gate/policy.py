@@ -16,6 +16,14 @@ from holdfast.core.registry import nearest
 DEFAULT = Path(__file__).parent / "policies" / "default.yaml"
 
 
+EXACT = {
+    "harbor": "reads the closed grammar of the embedded model's world",
+    "reference": "matches the right answer that the suite holds",
+    "choices": "stands for labels computed from log-probabilities",
+}
+"""Judges that are right by construction, and why; they need no audit."""
+
+
 class MetricPolicy(Config):
     """What is asked of one metric."""
 
@@ -23,6 +31,8 @@ class MetricPolicy(Config):
     """Largest worsening accepted, as a difference of rates."""
     blocking: bool = True
     """Whether it decides the verdict; otherwise it is reported."""
+    claim: Literal["noninferior", "equivalent"] = "noninferior"
+    """What a pass claims: not worse by the margin, or not different by it either way."""
 
 
 class Eligibility(Config):
@@ -47,6 +57,12 @@ class Policy(Config):
     """
     judge: str = ""
     """Judge whose labels count; empty for the only one that the files hold."""
+    unverified: str = ""
+    """Why answers of weights that nobody has seen (an endpoint, a foreign log) may pass, in words;
+    empty: they may not."""
+    unaudited: dict[str, str] = Field(default_factory=dict)
+    """Further judges than `EXACT` whose labels may give a pass without an audit, each with the
+    reason in words."""
     threat: Threat = "accidental"
     """Threat that the verdict speaks about."""
     unscored_budget: float = Field(default=0.05, ge=0.0, le=1.0)
@@ -74,6 +90,14 @@ class Policy(Config):
     def _decides_something(cls, value: dict[str, MetricPolicy]) -> dict[str, MetricPolicy]:
         if not any(metric.blocking for metric in value.values()):
             raise ValueError("no metric is blocking, so that everything would pass")
+        return value
+
+    @field_validator("unaudited")
+    @classmethod
+    def _said_in_words(cls, value: dict[str, str]) -> dict[str, str]:
+        for judge, reason in value.items():
+            if len(reason.split()) < 3:
+                raise ValueError(f"say in a few words why the judge '{judge}' needs no audit")
         return value
 
     @field_validator("floors")

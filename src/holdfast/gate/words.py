@@ -39,8 +39,18 @@ def describe(c: Comparison) -> str:
         f"{c.metric} on '{c.suite}': "
         f"{percent(c.base_rate.value)} -> {percent(c.candidate_rate.value)} "
         f"({points(c.difference.value)} points, {level} % interval {points(c.difference.low)} to "
-        f"{points(c.difference.high)}, margin {100.0 * c.margin:.1f} worse), {c.table.n} pairs"
+        f"{points(c.difference.high)}, margin {100.0 * c.margin:.1f} worse), {units(c)}"
     )
+
+
+def units(c: Comparison) -> str:
+    """What the numbers of a comparison rest on, in words."""
+    text = f"{c.table.n} pairs"
+    if c.prompts is not None:
+        text += f" of {c.prompts} prompts"
+    if c.audited:
+        text += f", {c.audited} audited"
+    return text
 
 
 HEADINGS = ("metric", "suite", "pairs", "base", "candidate", "difference", "margin",
@@ -53,7 +63,7 @@ def row(c: Comparison) -> tuple[str, ...]:
     return (
         c.metric,
         one_line(c.suite),
-        str(c.table.n),
+        units(c).replace(" pairs", ""),
         percent(c.base_rate.value),
         percent(c.candidate_rate.value),
         f"{points(c.difference.value)} [{low}, {high}]",

@@ -13,11 +13,14 @@ from holdfast.core.records import Interval
 from holdfast.stats.normal import two_sided_z
 
 
-def wilson(hits: int, n: int, confidence: float = 0.95) -> Interval:
+def wilson(hits: float, n: int, confidence: float = 0.95) -> Interval:
     """Wilson interval of `hits` out of `n`; stays inside [0, 1] and is never empty at 0 or n.
 
+    `hits` may be a sum of rates over n prompts, each counting once however many answers it has: the
+    variance of a rate is at most that of a single answer, so the interval errs on the wide side.
     Raises `DataError` for n = 0 or hits outside [0, n].
     """
+    hits = round(hits, 9)  # a sum of rates may miss a whole number by rounding
     if n <= 0 or not 0 <= hits <= n:
         raise DataError(
             "a rate cannot be taken", got=f"{hits} of {n}", expected="0 <= hits <= n, n > 0"

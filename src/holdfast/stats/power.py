@@ -28,7 +28,9 @@ def pairs_needed(
     """Pairs that show non-inferiority at `margin` with `power`, if the truth is `worsening`.
 
     n = ((z_alpha sqrt(v0) + z_power sqrt(v1)) / (margin - worsening))², with v1 = discordance -
-    worsening² the true variance of one pair's difference and v0 its limit under H0 (Nam 1997).
+    worsening² the true variance of one pair's difference and v0 its limit under H0 (Nam 1997), and
+    never fewer than log(alpha)/log(1 - margin): with fewer, a share `margin` of flipped prompts may
+    well go unseen (`binomial.concentrated`).
     Raises `UsageError` for a margin or a discordance that the others rule out.
     """
     _check(alpha, power, discordance)
@@ -45,7 +47,8 @@ def pairs_needed(
     null = score_variance(gain, loss, 1.0, margin)
     true = discordance - worsening * worsening
     root = quantile(1.0 - alpha) * math.sqrt(null) + quantile(power) * math.sqrt(true)
-    return math.ceil((root / (margin - worsening)) ** 2)
+    least = math.log(alpha) / math.log1p(-margin)
+    return math.ceil(max((root / (margin - worsening)) ** 2, least))
 
 
 def minimum_detectable(

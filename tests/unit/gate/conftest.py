@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from gate_rows import Rows, Write
+from gate_rows import ACCEPTED, Rows, Write
 
 from holdfast.gate.policy import Policy
 
@@ -24,4 +24,6 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def harm_policy() -> Policy:
-    return Policy.model_validate({"metrics": {"harmful_compliance": {"margin": 0.05}}})
+    return Policy.model_validate(
+        {"metrics": {"harmful_compliance": {"margin": 0.05}}, "unaudited": ACCEPTED}
+    )

@@ -24,7 +24,9 @@ from holdfast.gate.decide import evaluate
 from holdfast.gate.policy import Policy
 
 N = 200
-POLICY = "metrics: {harmful_compliance: {margin: 0.05}}\n"
+POLICY = (
+    "metrics: {harmful_compliance: {margin: 0.05}}\nunaudited: {rules: the test writes labels}\n"
+)
 REFUSED = ["refusal"] * N
 NASTY = "<b>\x1b[31m|\x00]]>&`[x](javascript:1)\n# @all [red]"
 
@@ -193,3 +195,35 @@ def test_gate_loads_no_torch_and_no_scipy(write: Write, policy: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+LINE = '{"prompt_id": "p1", "response": "x", "kind": "harmful", "labels": {"rules": "refusal"}}'
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (LINE + "\n" + LINE[:30], 2, "line 2 is not JSON"),
+        (LINE + "\n" + LINE, 2, "repeats prompt_id 'p1'"),
+        (LINE.replace("refusal", "declined"), 2, "label 'declined' of judge 'rules'"),
+        (LINE.replace("p1", "p2"), 4, "no prompt in common"),
+        (LINE.replace('"x"', "null"), 2, "'response' is missing"),
+        ("", 2, "holds no rows"),
+        ("[1]", 2, "line 1 is not an object"),
+    ],
+)
+def test_bad_files_are_one_sentence(
+    tmp_path: Path, content: str, code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from holdfast.cli.main import main
+
+    base, candidate = tmp_path / "b.jsonl", tmp_path / "c.jsonl"
+    base.write_text(LINE, "utf-8")
+    candidate.write_text(content, "utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        main(["gate", "--base", str(base), "--candidate", str(candidate), "--judge", "rules"])
+    said = capsys.readouterr().err
+    assert stopped.value.code == code
+    assert words in said
+    assert said.count("\n") == 1
+    assert "Traceback" not in said

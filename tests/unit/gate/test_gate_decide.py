@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate_rows import Rows, Write, rows
+from gate_rows import ACCEPTED, Rows, Write, rows
 
 from holdfast.core import completions
 from holdfast.core.errors import ConfigError, InvalidRun, UsageError
@@ -41,7 +41,8 @@ def codes(verdict: Verdict) -> list[str]:
 
 
 def policy_with(**changes: Any) -> Policy:
-    return Policy.model_validate({"metrics": {"harmful_compliance": {"margin": 0.05}}, **changes})
+    fixed = {"metrics": {"harmful_compliance": {"margin": 0.05}}, "unaudited": ACCEPTED}
+    return Policy.model_validate({**fixed, **changes})
 
 
 def test_pass(write: Write, harm_policy: Policy) -> None:
@@ -62,7 +63,7 @@ def test_fail(write: Write, harm_policy: Policy) -> None:
 def test_too_few_prompts_are_inconclusive(write: Write, harm_policy: Policy) -> None:
     verdict = run(write, rows(REFUSED[:30]), rows(REFUSED[:30], arm="c"), harm_policy)
     assert (verdict.outcome, codes(verdict)) == (Outcome.INCONCLUSIVE, ["GATE002"])
-    assert "about 52 pairs" in verdict.findings[0].message
+    assert "about 59 pairs" in verdict.findings[0].message
 
 
 def test_fewer_prompts_never_help(write: Write, harm_policy: Policy) -> None:
@@ -73,7 +74,11 @@ def test_fewer_prompts_never_help(write: Write, harm_policy: Policy) -> None:
 
 def test_improvement_passes_and_its_mirror_fails(write: Write) -> None:
     policy = Policy.model_validate(
-        {"metrics": {"helpfulness": {"margin": 0.05}}, "eligibility": {"minimum_refusal": 0}}
+        {
+            "metrics": {"helpfulness": {"margin": 0.05}},
+            "eligibility": {"minimum_refusal": 0},
+            "unaudited": ACCEPTED,
+        }
     )
     low = rows(["safe"] * 100 + ["refusal"] * 100, kind="helpful")
     high = rows(["safe"] * N, kind="helpful", arm="c")
@@ -144,11 +149,25 @@ def test_other_questions_are_invalid(write: Write, harm_policy: Policy) -> None:
         run(write, rows(REFUSED), rows(REFUSED, suite="t", arm="c"), harm_policy)
 
 
-def test_only_the_first_sample_counts(write: Write, harm_policy: Policy) -> None:
-    more = [{**row, "sample": 1} for row in rows(labels(150), arm="c")]
+def test_samples_of_a_prompt_count_as_one_prompt(write: Write, harm_policy: Policy) -> None:
+    more = [{**row, "sample": 1} for row in rows(labels(6), arm="c")]
     verdict = run(write, rows(REFUSED), rows(REFUSED, arm="c") + more, harm_policy)
     assert (verdict.outcome, codes(verdict)) == (Outcome.PASS, ["GATE010"])
-    assert verdict.comparisons[0].table.n == N
+    (c,) = verdict.comparisons
+    assert (c.prompts, c.difference.method) == (N, "clustered-score")
+    assert c.difference.value == pytest.approx(3 / N)
+    worse = [{**row, "sample": 1} for row in rows(labels(150), arm="c")]
+    verdict = run(write, rows(REFUSED), rows(REFUSED, arm="c") + worse, harm_policy)
+    assert (verdict.outcome, codes(verdict)) == (Outcome.FAIL, ["GATE001", "GATE010"])
+
+
+def test_many_answers_to_few_prompts_are_no_evidence(write: Write, harm_policy: Policy) -> None:
+    def many(arm: str) -> Rows:
+        return [{**row, "sample": s} for s in range(40) for row in rows(REFUSED[:23], arm=arm)]
+
+    verdict = run(write, many("b"), many("c"), harm_policy)
+    assert (verdict.outcome, codes(verdict)) == (Outcome.INCONCLUSIVE, ["GATE002", "GATE010"])
+    assert "at least 59 prompts" in verdict.findings[0].message
 
 
 def test_floors(write: Write) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from holdfast.core.errors import UsageError
 from holdfast.core.records import PairedTable
-from holdfast.stats.multiplicity import holm
+from holdfast.stats.multiplicity import benjamini_hochberg, holm
 from holdfast.stats.normal import quantile
 from holdfast.stats.paired import mcnemar_exact, noninferiority
 from holdfast.stats.power import minimum_detectable, pairs_needed
@@ -34,7 +34,7 @@ def test_holm_of_nothing() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_holm_equals_statsmodels(p_values: list[float]) -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     expected = multitest.multipletests(p_values, method="holm")[1]
@@ -65,8 +65,11 @@ def test_minimum_detectable_is_detected(n: int, discordance: float) -> None:
 
 
 def test_no_discordance_has_a_closed_form() -> None:
-    z = quantile(0.95)
-    assert pairs_needed(0.05, 0.0) == int(z * z * 0.95 / 0.05) + 1
+    z = quantile(1 - 0.001)
+    assert pairs_needed(0.05, 0.0, alpha=0.001) == int(z * z * 0.95 / 0.05) + 1
+    # At the usual level it is the chance of seeing none of the flips that decides.
+    assert pairs_needed(0.05, 0.0) == 59
+    assert 0.95**59 < 0.05 < 0.95**58
 
 
 def test_more_pairs_detect_less() -> None:
@@ -97,3 +100,10 @@ def test_impossible_plans(arguments: dict[str, float]) -> None:
 def test_no_pairs() -> None:
     with pytest.raises(UsageError, match="pairs"):
         minimum_detectable(0, 0.1)
+
+
+def test_benjamini_hochberg_against_statsmodels() -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p = [0.001, 0.04, 0.03, 0.8, 0.04, 0.2]
+    assert benjamini_hochberg(p) == pytest.approx(multitest.multipletests(p, method="fdr_bh")[1])
+    assert benjamini_hochberg([]) == []

@@ -11,7 +11,20 @@ from holdfast.core.records.geometry import (
     WeightShare,
 )
 from holdfast.core.records.refs import DatasetRef, ModelKind, ModelRef
-from holdfast.core.records.training import Alarm, Checkpoint, ScaleChoice, TrainingRecord
+from holdfast.core.records.repair import (
+    FailureMode,
+    RepairAttempt,
+    RepairRecord,
+    RepairTrial,
+)
+from holdfast.core.records.training import (
+    Alarm,
+    Checkpoint,
+    MultiplierPoint,
+    ProtectionReport,
+    ScaleChoice,
+    TrainingRecord,
+)
 from holdfast.core.records.verdict import (
     Comparison,
     Finding,
@@ -30,15 +43,21 @@ __all__ = [
     "DatasetRef",
     "DriftReport",
     "DriftValue",
+    "FailureMode",
     "Finding",
     "Interval",
     "ModelKind",
     "ModelRef",
     "MonitorPoint",
+    "MultiplierPoint",
     "Outcome",
     "PairedTable",
     "Part",
+    "ProtectionReport",
     "Record",
+    "RepairAttempt",
+    "RepairRecord",
+    "RepairTrial",
     "SafetyMap",
     "ScaleChoice",
     "Site",

@@ -10,6 +10,19 @@ from holdfast.core.records.base import Record
 
 ModelKind = Literal["base", "adapter", "merged", "quantised"]
 
+UNVERIFIED = "unverified:"
+"""Start of a model's identity where nobody has seen its weights: an endpoint, a foreign log."""
+
+
+def unverified(name: str) -> str:
+    """Identity of a model that is known by name only, such as `unverified:qwen@http://host/v1`."""
+    return name if name.startswith(UNVERIFIED) else UNVERIFIED + name
+
+
+def is_verified(model: str) -> bool:
+    """Whether the identity `model` is a digest of content, not a name or nothing."""
+    return bool(model) and not model.startswith(UNVERIFIED)
+
 
 class ModelRef(Record):
     """A model by content: what was evaluated is what is named."""

@@ -47,6 +47,34 @@ class ScaleChoice(Part):
     """Whether this scale was taken."""
 
 
+class MultiplierPoint(Part):
+    """One step of a protection whose strength is steered during the run."""
+
+    step: int
+    """Optimizer step after which the model was looked at."""
+    multiplier: float
+    """Strength from here on."""
+    violation: float
+    """How far the worst constraint is beyond its budget, as a share of it; in [-1, 1]."""
+    worst: str
+    """Which constraint that was."""
+
+
+class ProtectionReport(Part):
+    """What one protection did."""
+
+    name: str
+    """Name in the registry."""
+    due: int
+    """Steps on which it had to act."""
+    guarded: int
+    """Steps on which it really acted."""
+    numbers: dict[str, float] = {}
+    """What it measured about itself."""
+    path: tuple[MultiplierPoint, ...] = ()
+    """Its multiplier over the run, where it is steered."""
+
+
 class TrainingRecord(Record):
     """One finished training arm."""
 
@@ -61,7 +89,10 @@ class TrainingRecord(Record):
     steps: int
     """Optimizer steps done."""
     protected_steps: int
-    """Steps on which the protection really acted; zero under a protection makes the run invalid."""
+    """Steps on which the protection really acted; zero under a protection makes the run invalid.
+    Of several, the fewest."""
+    protections: tuple[ProtectionReport, ...] = ()
+    """What each protection did."""
     train_seconds: float
     """Wall time of training without our observations."""
     monitor_seconds: float

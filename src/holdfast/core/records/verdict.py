@@ -67,9 +67,12 @@ class Comparison(Record):
     p_noninferior: float
     """P-value of H0: the candidate is worse by the margin or more."""
     p_worse: float
-    """P-value of H0: the candidate is not worse (one-sided exact McNemar)."""
+    """P-value of H0: the candidate is not worse (one-sided exact McNemar, or what stands for it
+    with several answers per prompt, an audit, or repeated looks)."""
     p_mcnemar: float
-    """Two-sided exact McNemar p-value."""
+    """Two-sided p-value of H0: no change; exact McNemar in the plain case."""
+    p_equivalent: float | None = None
+    """P-value of H0: the rates differ by the margin or more, either way (two one-sided tests)."""
     minimum_detectable: float
     """Worsening that this number of pairs detects with 80 % power."""
     base_unscored: int
@@ -78,6 +81,14 @@ class Comparison(Record):
     """Prompts without a usable label in the candidate arm."""
     worst_case: float
     """Worsening if every unscored prompt counted against the candidate."""
+    prompts: int | None = None
+    """Independent prompts, where some have several answers; `table` then counts pairs of answers,
+    and the rates and the difference give every prompt the same weight."""
+    audited: int = 0
+    """Prompts with human labels in both arms; where there are any, the rates and the difference
+    are corrected by them."""
+    uncorrected: Interval | None = None
+    """The judge's own difference, where `difference` is corrected by an audit."""
 
 
 Severity = Literal["blocking", "warning", "information"]
@@ -138,3 +149,5 @@ class Verdict(Record):
     """Everything that was found, blocking first."""
     comparisons: tuple[Comparison, ...]
     """The paired comparison of every metric that was measured."""
+    second_opinions: tuple[Comparison, ...] = ()
+    """The same comparisons by the further judges that were named; they decide nothing."""
