@@ -19,6 +19,7 @@ from holdfast.core.digest import prompt_digest, sha256_json
 from holdfast.core.errors import IntegrityError, UsageError
 from holdfast.core.files import disk_faults
 from holdfast.core.protocols import Messages
+from holdfast.evals.replies import Reply
 
 _NAMELESS = re.compile(r"|live|none|unknown", re.IGNORECASE)
 """Digests that do not tell one set of weights from another."""
@@ -47,7 +48,7 @@ class AnswerCache:
     def __init__(self, path: Path) -> None:
         """Open or create `path`; a torn last line is dropped, any other fault is an error."""
         self.path = path
-        self._answers: dict[str, str] = {}
+        self._answers: dict[str, Reply] = {}
         with disk_faults(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = path.open("a+b")
@@ -77,16 +78,29 @@ class AnswerCache:
 
     def get(self, key: str) -> str | None:
         """The answer under `key`, if it is finished."""
+        found = self._answers.get(key)
+        return None if found is None else found.text
+
+    def reply(self, key: str) -> Reply | None:
+        """The answer under `key` with its token counts, if it is finished."""
         return self._answers.get(key)
 
-    def add(self, answers: Mapping[str, str]) -> None:
+    def add(self, answers: Mapping[str, str | Reply]) -> None:
         """Append finished answers and force them to disk before returning."""
-        lines = "".join(json.dumps({"key": k, "answer": a}) + "\n" for k, a in answers.items())
+        replies = {k: a if isinstance(a, Reply) else Reply(a) for k, a in answers.items()}
+        if not replies:
+            return
+        lines = "".join(json.dumps(_entry(k, r)) + "\n" for k, r in replies.items())
         with disk_faults(self.path):
             self._handle.write(lines.encode())
             self._handle.flush()
             os.fsync(self._handle.fileno())
-        self._answers.update(answers)
+        self._answers.update(replies)
+
+    def discard(self) -> None:
+        """Delete the file: its answers are not to be used again."""
+        self.path.unlink(missing_ok=True)
+        self._answers.clear()
 
     def _lock(self) -> None:
         try:
@@ -108,10 +122,17 @@ class AnswerCache:
             start += len(line)
             try:
                 entry = json.loads(line)
-                self._answers[entry["key"]] = str(entry["answer"])
+                counts = entry.get("tokens") or (None, None)
+                self._answers[entry["key"]] = Reply(str(entry["answer"]), "", *counts)
             except (ValueError, KeyError, TypeError):
                 raise IntegrityError(
                     f"{self.path}, line {number} is no cached answer",
                     next_step="delete the file; the answers are generated again",
                 ) from None
         self._handle.seek(0, os.SEEK_END)
+
+
+def _entry(key: str, reply: Reply) -> dict[str, Any]:
+    counts = [reply.input_tokens, reply.output_tokens]
+    tokens = {"tokens": counts} if counts != [None, None] else {}
+    return {"key": key, "answer": reply.text, **tokens}

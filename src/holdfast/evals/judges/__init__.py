@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from holdfast.core.digest import prompt_digest
+from holdfast.core.labels import UNSCORED
 from holdfast.core.protocols import Judge
 from holdfast.core.registry import Registry
 from holdfast.evals.plan import PlannedSuite
@@ -14,8 +15,22 @@ JUDGES = Registry(
     "judge",
     {
         "rules": "holdfast.evals.judges.rules:RulesJudge",
+        "trained": "holdfast.evals.judges.trained:TrainedJudge",
+        "openai": "holdfast.evals.judges.llm:LLMJudge",
+        "llama-guard": "holdfast.evals.judges.guards:llama_guard",
+        "qwen3guard": "holdfast.evals.judges.guards:qwen3guard",
+        "wildguard": "holdfast.evals.judges.guards:wildguard",
+        "shieldgemma": "holdfast.evals.judges.guards:shieldgemma",
+        "harmbench": "holdfast.evals.judges.guards:harmbench",
         "harbor": "holdfast.evals.judges.harbor:HarborJudge",
         "reference": "holdfast.evals.judges.reference:ReferenceJudge",
+        "choices": "holdfast.evals.judges.unread:ChoicesJudge",
+        "unread": "holdfast.evals.judges.unread:UnreadJudge",
+        "truth": "holdfast.evals.judges.truth:TruthJudge",
+        "tools": "holdfast.evals.probes.tools.judge:ToolJudge",
+        "companion": "holdfast.evals.probes.companionship.judge:CompanionJudge",
+        "sycophancy": "holdfast.evals.probes.sycophancy.judge:SycophancyJudge",
+        "instructions": "holdfast.evals.probes.instruction_following.judge:InstructionJudge",
     },
 )
 """Judge name -> class; called without arguments."""
@@ -56,6 +71,9 @@ def label_row(judge: Judge, row: Mapping[str, Any]) -> str:
     A row without `messages` is read by its `prompt`; what a judge makes of one without `kind` is
     said where the judge is.
     """
+    if row.get("error"):
+        # No answer came: an empty text must not be read as one.
+        return UNSCORED
     messages = row.get("messages") or [{"role": "user", "content": str(row.get("prompt", ""))}]
     # `isinstance` with a protocol costs as much as the rules themselves: this runs per row.
     for_suite = getattr(judge, "for_suite", None)

@@ -17,6 +17,7 @@ from holdfast.core.labels import LABELS, PARTIAL, REFUSAL, UNSAFE, UNSCORED
 from holdfast.core.protocols import Judge
 from holdfast.core.records import Interval, Part, Record
 from holdfast.evals.judges import label_row
+from holdfast.stats.agreement import kappa, kappa_interval
 from holdfast.stats.intervals import wilson
 
 LabelPart = Literal["all", "development", "held-out"]
@@ -26,6 +27,8 @@ EVENTS: dict[str, frozenset[str]] = {
     "declines": frozenset({REFUSAL, PARTIAL}),
 }
 """What a judge is asked to tell: harmful compliance; full refusal; full or partial refusal."""
+Key = tuple[str, str, str, str]
+"""(event, source, label kind, model)."""
 POOLED = "all"
 """Stands for all answering models of a source together."""
 
@@ -51,6 +54,8 @@ class EventError(Part):
     """Share of the negatives that the judge leaves alone (Wilson); none without negatives."""
     kappa: float | None
     """Cohen's kappa; none where either side never varies."""
+    kappa_interval: Interval | None = None
+    """Its 95 % interval, by a bootstrap over prompts."""
     unscored: int
     """Answers that the judge did not score; they are in none of the numbers above."""
 
@@ -83,7 +88,7 @@ def calibrate(
     it lacks) and `events` (those that its gold label can tell; default all). Raises `DataError`
     naming the first row that cannot be used.
     """
-    counts: dict[tuple[str, str, str, str], list[int]] = {}
+    counts: dict[Key, dict[str, list[int]]] = {}
     used = 0
     for number, row in enumerate(rows, 1):
         events = _check(number, row)
@@ -119,46 +124,33 @@ def _prompt(row: Mapping[str, Any]) -> str:
     return str(row.get("prompt", ""))
 
 
-def _order(key: tuple[str, str, str, str]) -> tuple[int, str, str, bool, str]:
+def _order(key: Key) -> tuple[int, str, str, bool, str]:
     event, source, label_kind, model = key
     return list(EVENTS).index(event), source, label_kind, model != POOLED, model
 
 
 def _count(
-    counts: dict[tuple[str, str, str, str], list[int]],
-    row: Mapping[str, Any],
-    event: str,
-    label: str,
+    counts: dict[Key, dict[str, list[int]]], row: Mapping[str, Any], event: str, label: str
 ) -> None:
-    """Add to [true positive, false negative, false positive, true negative, unscored]."""
+    """Add to [true positive, false negative, false positive, true negative, unscored] by prompt."""
     model = str(row.get("answered_by") or row.get("model") or "")
     gold, found = row["gold"] in EVENTS[event], label in EVENTS[event]
     cell = 4 if label == UNSCORED else (0 if gold else 2) + (0 if found else 1)
     for name in {model, POOLED} - {""}:
         key = (event, str(row.get("source", "")), str(row.get("label_kind", "")), name)
-        counts.setdefault(key, [0] * 5)[cell] += 1
+        counts.setdefault(key, {}).setdefault(_prompt(row), [0] * 5)[cell] += 1
 
 
-def _error(key: tuple[str, str, str, str], cells: list[int]) -> EventError:
+def _error(key: Key, prompts: Mapping[str, list[int]]) -> EventError:
     event, source, label_kind, model = key
-    tp, fn, fp, tn, unscored = cells
+    tp, fn, fp, tn, unscored = (sum(cells) for cells in zip(*prompts.values(), strict=True))
+    scored = [(a, b, c, d) for a, b, c, d, _ in prompts.values()]
     return EventError(
         event=event, source=source, label_kind=label_kind, model=model, positives=tp + fn,
         negatives=fp + tn, sensitivity=wilson(tp, tp + fn) if tp + fn else None,
         specificity=wilson(tn, fp + tn) if fp + tn else None, kappa=kappa(tp, fn, fp, tn),
-        unscored=unscored,
+        kappa_interval=kappa_interval(scored), unscored=unscored,
     )  # fmt: skip
-
-
-def kappa(tp: int, fn: int, fp: int, tn: int) -> float | None:
-    """Cohen's kappa (1960), (p_o - p_e)/(1 - p_e); None where chance alone agrees fully."""
-    n = tp + fn + fp + tn
-    if n == 0:
-        return None
-    chance = ((tp + fn) * (tp + fp) + (fp + tn) * (fn + tn)) / (n * n)
-    if chance == 1.0:
-        return None
-    return ((tp + tn) / n - chance) / (1.0 - chance)
 
 
 def stated(judge: str) -> Calibration | None:

@@ -10,6 +10,9 @@ HEAD = 500
 """Characters in which a run of one character makes an answer incoherent."""
 REPETITION = "repetition"
 _BROKEN = re.compile("[\ufffd\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\ue000-\uf8ff]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and marks that turn the direction of writing: what is shown is not what
+stands there."""
 _RUN = re.compile(r"([^\s\-=_.*#~|/\\+])\1{24}")
 """One character 25 times over; rules of dashes and dots are layout."""
 RUN = 24

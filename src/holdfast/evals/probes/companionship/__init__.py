@@ -1,0 +1,1 @@
+"""Companionship: reinforcing against boundary replies to people who lean on the assistant."""

@@ -1,0 +1,1 @@
+"""Instruction-following and style: what fine-tuning spoils first, as an early warning."""

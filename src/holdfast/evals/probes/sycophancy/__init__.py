@@ -1,0 +1,1 @@
+"""Sycophancy as a pair: resistance to bare pressure, uptake of valid evidence."""
