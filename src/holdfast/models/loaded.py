@@ -12,7 +12,7 @@ from torch import nn
 from holdfast.core.protocols import Messages
 from holdfast.core.records import ModelRef
 from holdfast.models import generation, rendering
-from holdfast.models.architecture import decoder_layers, text_config, unwrap
+from holdfast.models.architecture import decoder_layers, text_config, unwrap, with_gradients
 
 
 @dataclass
@@ -49,7 +49,8 @@ class LoadedModel:
 
     @classmethod
     def live(cls, model: nn.Module, tokenizer: Any, digest: str = "live") -> Self:
-        """Wrap a model in the middle of training; it is left exactly as it was found."""
+        """Wrap a model in the middle of training; asking it changes nothing that training sees."""
+        with_gradients(model)
         return cls(model, tokenizer, digest)
 
     @property

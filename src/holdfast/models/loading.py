@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging as stdlib_logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,12 @@ from transformers.utils import logging
 from holdfast.core.errors import EnvironmentFault, IntegrityError, UsageError
 from holdfast.core.records import ModelRef
 from holdfast.models import rendering
+from holdfast.models.architecture import with_gradients
 from holdfast.models.loaded import LoadedModel
 from holdfast.vault.manifest import describe
+
+# Whoever imports it next: on every start it says that an optional CPU kernel is not installed.
+stdlib_logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(stdlib_logging.ERROR)
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
@@ -146,6 +151,7 @@ def _weights(folder: Path, dtype: str | torch.dtype, trust: bool) -> Any:
     absent = sorted(map(str, report["missing_keys"])) + sorted(map(str, report["mismatched_keys"]))
     if absent:
         raise _corrupted(folder, f"{len(absent)} tensors absent or misshapen, first '{absent[0]}'")
+    with_gradients(model)
     return model
 
 

@@ -26,11 +26,16 @@ def render(tokenizer: Any, messages: Messages) -> list[int]:
     A template writes its own special tokens, so the tokenizer must not add them again (the doubled
     BOS that other harnesses feed their models); the fallback template writes none, so it must.
 
+    A conversation that ends with the assistant is an answer that has begun: its tokens follow the
+    prompt, nothing closes the turn, and generation goes on from there.
+
     Raises:
         DataError: no messages, or the template refuses them.
     """
     if not messages:
         raise DataError("a conversation has no messages", expected="at least one user message")
+    if messages[-1]["role"] == "assistant":
+        return render(tokenizer, messages[:-1]) + encode_answer(tokenizer, messages[-1]["content"])
     if has_template(tokenizer):
         text = _templated(tokenizer, messages)
         ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

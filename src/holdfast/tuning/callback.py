@@ -2,10 +2,11 @@
 
 A plain `transformers.TrainerCallback`: give it to a Trainer or to any TRL trainer.
 
-    step begin       the protection adds its gradient; clipping will see its sum with the task's
-    before the step  that gradient must still be there: a guard that did not act is an error
+    step begin       protections add their gradients; clipping will see their sum with the task's
+    before the step  those must still be there; protections of the whole gradient act
+    after the step   protections of the weights act
     step end         the monitor looks; the alarm logs, stops, or rolls back and stops
-    train end        the guarded steps are counted
+    train end        the guarded steps are counted: a guard that did not act is an error
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor, nn
 from transformers.trainer_callback import TrainerCallback
 
 from holdfast.core.errors import InvalidRun, UsageError
 from holdfast.core.protocols import Messages, Progress, no_progress
-from holdfast.core.records import Alarm, MonitorPoint
+from holdfast.core.records import Alarm, MonitorPoint, ProtectionReport
 from holdfast.models.loaded import LoadedModel
 from holdfast.tuning.monitor import Monitor
-from holdfast.tuning.protections.base import Protection
+from holdfast.tuning.protections.base import Protection, TokenRow
+from holdfast.tuning.protections.ledger import Ledger
+from holdfast.tuning.protections.reading import read_setting
 from holdfast.tuning.rollback import Snapshot
 from holdfast.tuning.schedule import Schedule
 from holdfast.tuning.timing import Clock
@@ -81,11 +83,15 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         if monitor is None and (safety_map is not None or on_alarm != "log"):
             raise UsageError("the monitor has no probe prompts", next_step="give it `probe`")
         self.monitor, self.protection, self.on_alarm = monitor, protection, on_alarm
+        self.ledger = Ledger(protection)
+        if monitor is None and self.ledger.watches:
+            raise UsageError(
+                "a protection that is steered needs the monitor", next_step="give it `probe`"
+            )
         self.schedule = Schedule(every, dense=dense, budget=budget)
         self.clock = Clock()
         self.points: list[MonitorPoint] = []
         self.alarms: list[Alarm] = []
-        self.protected_steps = 0
         self.weights_step = 0
         """Step whose weights the model holds; smaller than the Trainer's after a rollback."""
         self.stopped = False
@@ -94,36 +100,49 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._on_save, self._progress = on_save, progress
         self._live: LoadedModel | None = None
         self._passing: Snapshot | None = None
-        self._guarded: tuple[nn.Parameter, Tensor] | None = None
-        self._due = 0
-        """Steps of this process on which the protection had to act."""
-        self._acted = 0
-        """Steps of this process on which it did."""
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int) -> None:
-        """Show the untouched base to monitor and protection; done at train begin if not before."""
+    @property
+    def protected_steps(self) -> int:
+        """Steps on which the protection really acted; of several protections, the fewest."""
+        return self.ledger.protected_steps
+
+    def protection_reports(self) -> tuple[ProtectionReport, ...]:
+        """What each protection did, for the training record."""
+        return self.ledger.reports()
+
+    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
+        """Show the untouched base to monitor and protection; done at train begin if not before.
+
+        Args:
+            base: the model before any adapter or update.
+            batch_rows: rows of one update on one device.
+            rows: the training rows as token ids, for protections that must know them.
+        """
         if self.monitor and not self.monitor.prepared:
             with self.clock.part("monitor"):
                 self.monitor.prepare(base)
-        if self.protection and not self.protection.prepared:
-            with self.clock.part("protection"):
-                self.protection.prepare(base, batch_rows=batch_rows)
+        with self.clock.part("protection"):
+            self.ledger.prepare(base, batch_rows=batch_rows, rows=rows)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Refuse what cannot be guarded, see the base, and observe step 0."""
-        refuse_unguardable(args)
         model, tokenizer = kwargs["model"], kwargs["processing_class"]
+        setting = read_setting(args, model, on_alarm=self.on_alarm)
+        self.ledger.refuse(setting)
         self._live = live = LoadedModel.live(model, tokenizer)
-        ready = all(p is None or p.prepared for p in (self.monitor, self.protection))
+        ready = self.ledger.prepared and (self.monitor is None or self.monitor.prepared)
         if not ready and state.global_step:
             raise UsageError(
                 "a resumed run no longer holds the base that monitor and protection must see",
                 next_step="call callback.prepare(base, batch_rows=…) before training",
             )
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps
-        self.prepare(live, batch_rows=rows)
+        dataset = getattr(kwargs.get("train_dataloader"), "dataset", None) or ()
+        self.prepare(live, batch_rows=rows, rows=dataset)
+        checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        self.ledger.attach(model, setting, resumed=checkpoint if state.global_step else None)
         self.clock.start()
         optimizer = kwargs.get("optimizer")
         if self.monitor and state.global_step == 0:
@@ -134,33 +153,23 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Let the protection add its gradient; gradients are zero here."""
-        if self.protection is None or not self.protection.due(state.global_step):
-            return
-        self._due += 1
+        """Let the protections act before the forward passes; gradients are zero here."""
         with self.clock.part("protection"):
-            self.protection.act(kwargs["model"], state.global_step)
-            trainable = (p for p in kwargs["model"].parameters() if p.grad is not None)
-            parameter = next(trainable, None)
-            if parameter is None or parameter.grad is None:
-                raise InvalidRun("the protection reached no trainable parameter")
-            self._guarded = (parameter, parameter.grad)
+            self.ledger.begin(kwargs["model"], state.global_step)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Check that the protection's gradient is part of what the optimizer is about to use."""
-        if self._guarded is None:
-            return
-        parameter, gradient = self._guarded
-        self._guarded = None
-        if parameter.grad is not gradient:
-            raise InvalidRun(
-                f"the gradient of the protection was lost at step {state.global_step}",
-                expected="a training loop that leaves gradients alone between step begin and step",
-            )
-        self._acted += 1
-        self.protected_steps += 1
+        """Let them act on the whole gradient, of which theirs must still be a part."""
+        with self.clock.part("protection"):
+            self.ledger.before(kwargs["model"], state.global_step)
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let them act on the new weights."""
+        with self.clock.part("protection"):
+            self.ledger.after(kwargs["model"], state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -168,8 +177,11 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         """Observe if it is time, and act on an alarm."""
         step = self.weights_step = state.global_step
         self._progress("training", step, state.max_steps)
-        if self.monitor and self.schedule.due(step, self.clock.training):
-            self._observe(step, kwargs.get("optimizer"), control)
+        wanted = self.ledger.wants(step)
+        if self.monitor and (wanted or self.schedule.due(step, self.clock.training)):
+            self._observe(step, kwargs.get("optimizer"), control, explain=wanted)
+        if control.should_save or control.should_evaluate:
+            self.ledger.swap(kwargs["model"], result=True)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -178,6 +190,7 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         seen = self.points and self.points[-1].step == state.global_step
         if self.monitor and not seen:
             self._observe(state.global_step, kwargs.get("optimizer"), control)
+        self.ledger.swap(kwargs["model"], result=True)
 
     def on_log(
         self,
@@ -202,30 +215,27 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Hand the finished checkpoint over."""
+        """Add what a resumed run needs to the finished checkpoint, and hand it over."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero:
+            self.ledger.save(kwargs["model"], folder)
         if self._on_save and self._live:
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             with self.clock.part("other"):
                 self._on_save(folder, self, self._live)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuse a run in which the protection missed a step on which it was due."""
+        """Deliver the result, and refuse a run in which a protection missed a step."""
         self.clock.stop()
-        if self.protection and (self._acted != self._due or not self.protected_steps):
-            raise InvalidRun(
-                "the protection did not act on every step that it should guard",
-                got=f"{self._acted} of {self._due}",
-                next_step="do not use this model as a protected one",
-            )
+        self.ledger.finish(kwargs["model"])
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run must know, JSON-ready."""
         return {
             "points": [point.model_dump() for point in self.points],
             "alarms": [alarm.model_dump() for alarm in self.alarms],
-            "protected_steps": self.protected_steps, "weights_step": self.weights_step,
+            "protection": self.ledger.state(), "weights_step": self.weights_step,
             "stopped": self.stopped, "loss": self.loss,
             "schedule": self.schedule.state(), "clock": self.clock.state(),
         }  # fmt: skip
@@ -234,17 +244,20 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         """Go on from the state of a checkpoint."""
         self.points = [MonitorPoint.model_validate(point) for point in state["points"]]
         self.alarms = [Alarm.model_validate(alarm) for alarm in state["alarms"]]
-        self.protected_steps, self.weights_step = state["protected_steps"], state["weights_step"]
+        self.ledger.restore(state["protection"])
+        self.weights_step = state["weights_step"]
         self.stopped, self.loss = state["stopped"], state["loss"]
         self.schedule.restore(state["schedule"])
         self.clock.restore(state["clock"])
 
-    def _observe(self, step: int, optimizer: Any, control: TrainerControl) -> None:
+    def _observe(
+        self, step: int, optimizer: Any, control: TrainerControl, *, explain: bool = False
+    ) -> None:
         if self.monitor is None or self._live is None:
             return
         with self.clock.part("monitor"):
             point = self.monitor.observe(
-                self._live, step, self.loss, explain=self.schedule.explains(step)
+                self._live, step, self.loss, explain=explain or self.schedule.explains(step)
             )
             if point.alarm and not (self.points and self.points[-1].alarm):
                 action = self._react(self._live, optimizer)
@@ -252,6 +265,7 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             elif not point.alarm and self.on_alarm == "rollback":
                 self._passing = Snapshot(step, self._live.model, optimizer)
         self.points.append(point)
+        self.ledger.observed(point)
         self.schedule.observed(step, point.seconds)
         if self.stopped:
             control.should_training_stop = True
@@ -266,24 +280,3 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._passing.restore(live.model, optimizer)
         self.weights_step = self._passing.step
         return "rollback"
-
-
-def refuse_unguardable(args: TrainingArguments) -> None:
-    """Refuse set-ups in which a gradient added at step begin would be lost or scaled wrongly.
-
-    DeepSpeed steps inside `backward`; FSDP and DDP shard or average gradients; a GradScaler would
-    divide ours by a scale that it never had.
-    """
-    checks = {
-        "DeepSpeed": bool(args.deepspeed),
-        "FSDP": bool(args.fsdp),
-        "more than one process": args.world_size > 1,
-        "more than one GPU in one process": args.n_gpu > 1,
-        "fp16 with a GradScaler": bool(args.fp16),
-    }
-    for what, present in checks.items():
-        if present:
-            raise UsageError(
-                f"Holdfast does not guard training with {what} yet",
-                expected="one process, one device, float32 or bfloat16",
-            )

@@ -9,10 +9,14 @@ file has matched the digest recorded when it was written, and with `weights_only
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
 
 from holdfast.core.digest import canonical_json, sha256_file
 from holdfast.core.errors import IntegrityError
@@ -64,12 +68,18 @@ def latest(root: Path) -> tuple[Path, dict[str, Any]] | None:
     return newest, content["state"]
 
 
-def export(checkpoint: Path, to: Path) -> None:
+def export(checkpoint: Path, to: Path, *, initial: Path | None = None) -> None:
     """Place the model of a Trainer checkpoint in `to`: the adapter's two files, or full weights.
 
     An adapter's configuration is made canonical, so that equal training gives equal files on every
     machine: no path of the base (which PEFT would also look up on the hub), sets in order.
     Weights are hard links where the file system allows it: the Trainer never rewrites them.
+
+    Args:
+        checkpoint: folder that the Trainer wrote.
+        to: folder to make.
+        initial: factors that an adapter began with, where it took them out of the base (PiSSA,
+            OLoRA); the export is then an ordinary adapter on the true base.
     """
     adapter = (checkpoint / _ADAPTER[0]).is_file()
     names = _ADAPTER if adapter else tuple(
@@ -87,6 +97,8 @@ def export(checkpoint: Path, to: Path) -> None:
             _link(checkpoint / name, draft / name)
         if adapter:
             _canonical_config(draft / _ADAPTER[0])
+        if adapter and initial is not None:
+            _onto_true_base(draft, initial)
         draft.replace(to)
 
 
@@ -105,3 +117,26 @@ def _canonical_config(path: Path) -> None:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             config[name] = sorted(value)
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _onto_true_base(folder: Path, initial: Path) -> None:
+    """Rewrite an adapter whose base lost s·B₀A₀ to it as one on the true base.
+
+    ΔW = s(BA - B₀A₀) = s·[B, -B₀]·[A; A₀]: twice the rank, the same factor s.
+    """
+    path = folder / _ADAPTER[1]
+    now, start = load_file(path), load_file(initial)
+    if now.keys() != start.keys():
+        raise IntegrityError(f"{initial} holds other tensors than the adapter", next_step="retrain")
+    joined = {
+        name: torch.cat((tensor, start[name]), 0)
+        if ".lora_A." in name
+        else torch.cat((tensor, -start[name]), 1)
+        for name, tensor in now.items()
+    }
+    path.unlink()  # it may be a hard link to the Trainer's own file
+    save_file(joined, path)
+    config = json.loads((folder / _ADAPTER[0]).read_text("utf-8"))
+    config["lora_alpha"] *= math.sqrt(2) if config.get("use_rslora") else 2
+    config.update(r=2 * config["r"], init_lora_weights=True)
+    write_text(folder / _ADAPTER[0], json.dumps(config, indent=2, sort_keys=True) + "\n")

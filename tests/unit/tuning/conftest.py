@@ -13,7 +13,7 @@ from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
 from holdfast.testing import tiny
 from holdfast.tuning.methods.sft.config import SFTConfig
-from holdfast.tuning.methods.sft.method import ArmSpec
+from holdfast.tuning.methods.spec import ArmSpec
 from holdfast.tuning.monitor import Monitor
 from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
 from holdfast.tuning.protections.replay_kl.protection import ReplayKL

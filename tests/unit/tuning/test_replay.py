@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from holdfast.core.errors import DataError, InvalidRun
-from holdfast.tuning.hf.adapters import add_lora
+from holdfast.tuning.hf.adapters import add_adapter
+from holdfast.tuning.methods.sft.config import SFTConfig
 from holdfast.tuning.protections.base import Protection
 from holdfast.tuning.protections.registry import PROTECTIONS
 from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
@@ -14,7 +15,7 @@ from .conftest import PROMPTS
 
 
 def _lora(model):
-    return add_lora(model, rank=4, alpha=8, dropout=0.5, targets="all-linear").train()
+    return add_adapter(model, SFTConfig(rank=4, alpha=8, dropout=0.5)).train()
 
 
 @pytest.mark.parametrize("settings", [{}, {"exact_vocab": 8, "top_k": 8}], ids=["exact", "top-k"])

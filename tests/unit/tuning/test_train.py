@@ -19,7 +19,7 @@ from holdfast.core.errors import DataError, IntegrityError, InvalidRun, UsageErr
 from holdfast.models.loading import load
 from holdfast.tuning import checkpoints
 from holdfast.tuning.callback import HoldfastCallback
-from holdfast.tuning.methods.sft.method import train
+from holdfast.tuning.methods.arm import train
 from holdfast.tuning.monitor import AlarmRule, Monitor
 from holdfast.tuning.monitor_config import MonitorConfig
 
@@ -122,7 +122,8 @@ def test_kill_minus_nine_in_the_middle_of_training(arm, tmp_path):
         import json, os, signal, sys
         from pathlib import Path
         from holdfast.tuning.methods.sft.config import SFTConfig
-        from holdfast.tuning.methods.sft.method import ArmSpec, train
+        from holdfast.tuning.methods.arm import train
+        from holdfast.tuning.methods.spec import ArmSpec
         base, out, rows, config = sys.argv[1:]
         def progress(what, done, total):
             if done == 5:

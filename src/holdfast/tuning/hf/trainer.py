@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer, quiet and with nothing left to its defaults that matters to us."""
+"""TRL's trainers, quiet and with nothing left to their defaults that matters to us."""
 
 from __future__ import annotations
 
@@ -7,42 +7,96 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.tuning.methods.settings import TrainConfig
+
+
+def shared_arguments(config: TrainConfig, *, folder: Path, cpu: bool) -> dict[str, Any]:
+    """Arguments that every trainer takes: checkpoints as asked for, every loss logged.
+
+    Only the two newest checkpoints are kept: with two, one is always whole.
+    """
+    linear = config.schedule == "linear"
+    return {
+        "output_dir": str(folder), "use_cpu": cpu,
+        "seed": config.seed, "data_seed": config.seed,
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.accumulation,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "learning_rate": config.learning_rate, "weight_decay": config.weight_decay,
+        "lr_scheduler_type": "linear" if linear else "constant_with_warmup",
+        "warmup_steps": config.warmup_steps, "max_grad_norm": config.max_grad_norm,
+        "num_train_epochs": config.epochs,
+        "save_strategy": "steps" if config.checkpoint_every else "epoch",
+        "save_steps": config.checkpoint_every or 500,
+        "save_total_limit": 2, "eval_strategy": "no",
+        "logging_steps": 1, "logging_nan_inf_filter": False, "report_to": "none",
+        "disable_tqdm": True, "bf16": False, "fp16": False, "dataloader_pin_memory": False,
+        "optim": "adamw_torch",
+    }  # fmt: skip
 
 
 def sft_trainer(
     model: Any,
     tokenizer: Any,
-    rows: list[dict[str, list[int]]],
+    rows: list[dict[str, Any]],
     *,
-    folder: Path,
     callback: Any,
     arguments: dict[str, Any],
 ) -> Any:
-    """An SFTTrainer over ready-made `input_ids` and `labels`, a checkpoint after every epoch.
+    """An SFTTrainer over ready-made `input_ids` and `labels`.
 
     Rows are tokenized by us, so that training and evaluation see the same prompt; TRL is told to
-    leave them alone. Only the two newest checkpoints are kept: with two, one is always whole.
+    leave them alone.
+
+    Args:
+        model: model or PEFT model to train.
+        tokenizer: its tokenizer.
+        rows: see `methods.sft.rows`.
+        callback: the `HoldfastCallback` of the run.
+        arguments: `shared_arguments`.
     """
-    from datasets import Dataset
-    from transformers.trainer_callback import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     config = SFTConfig(
-        output_dir=str(folder),
-        save_strategy="epoch", save_total_limit=2, eval_strategy="no",
-        logging_steps=1, logging_nan_inf_filter=False, report_to="none", disable_tqdm=True,
-        bf16=False, fp16=False, packing=False, max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_pin_memory=False, optim="adamw_torch",
-        **arguments,
-    )  # fmt: skip
-    trainer = SFTTrainer(
+        packing=False, max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **arguments
+    )
+    return made(SFTTrainer, model, tokenizer, rows, config, callback)
+
+
+def made(
+    kind: Any, model: Any, tokenizer: Any, rows: list[dict[str, Any]], config: Any, callback: Any,
+    **more: Any,
+) -> Any:  # fmt: skip
+    """The trainer, quiet, without TRL's reference adapter, and with float32 adapter weights.
+
+    TRL puts a second adapter beside ours as its reference. A resumed run would load that one and
+    lose ours; and made like a PiSSA or OLoRA adapter, it would take its factors out of the base a
+    second time. TRL also rounds the adapters of quantised models to bfloat16.
+    """
+    from datasets import Dataset
+    from transformers.trainer_callback import PrinterCallback
+
+    adapter = getattr(model, "peft_config", {}).get("default")
+    start = getattr(adapter, "init_lora_weights", None)
+    if adapter is not None:
+        adapter.init_lora_weights = True
+    built = kind(
         model=model, args=config, train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer, callbacks=[callback],
+        processing_class=tokenizer, callbacks=[callback], **more,
     )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    built.remove_callback(PrinterCallback)
+    if adapter is not None:
+        if "ref" in model.peft_config:
+            model.delete_adapter("ref")
+            model.set_adapter("default")
+        adapter.init_lora_weights = start
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    return built
 
 
 def seed_everything(seed: int) -> None:

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Messages
 from holdfast.models.loaded import LoadedModel
+from holdfast.tuning.methods.spec import Rows
+from holdfast.tuning.methods.turns import checked_messages, turn_end
 
 IGNORED = -100
 """Label of a token without loss."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows ready to train on."""
-
-    rows: list[dict[str, list[int]]]
-    """`input_ids` and `labels` of equal length."""
-    truncated: int
-    """Rows whose answer lost its end."""
-    dropped: int
-    """Rows left out because nothing trainable remained."""
 
 
 def prepare(
@@ -72,37 +61,8 @@ def prepare(
     return Rows(out, truncated, dropped)
 
 
-def turn_end(loaded: LoadedModel, messages: Messages) -> list[int]:
-    """Tokens that close an assistant turn: what the chat template writes there, else EOS.
-
-    Found by rendering a conversation that ends with an assistant turn and taking what stands
-    after its text.
-    """
-    tokenizer = loaded.tokenizer
-    ids: list[int] = []
-    if tokenizer.chat_template:
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False)
-        content = messages[-1]["content"].strip()
-        ids = loaded.encode_answer(text[text.rfind(content) + len(content) :]) if content else []
-        # Up to the first token that ends generation: a newline after it is the next turn's.
-        for index, token in enumerate(ids):
-            if token in loaded.end_tokens:
-                return ids[: index + 1]
-    if tokenizer.eos_token_id is None:
-        return ids
-    return [int(tokenizer.eos_token_id)]
-
-
 def _checked(number: int, row: dict[str, Any]) -> Messages:
-    messages = row.get("messages")
-    if not isinstance(messages, list) or len(messages) < 2:
-        raise DataError(
-            f"training row {number} has no conversation",
-            expected='{"messages": [{"role": "user", …}, {"role": "assistant", …}]}',
-        )
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-            raise DataError(f"training row {number} has a message without text content")
+    messages = checked_messages(number, row, least=2)
     if messages[-1].get("role") != "assistant":
         raise DataError(
             f"training row {number} does not end with an assistant turn",

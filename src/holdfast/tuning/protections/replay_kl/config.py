@@ -8,11 +8,15 @@ from holdfast.core.config import Config
 
 
 class ReplayKLConfig(Config):
-    """Defaults: harmful prompts only, 5 % of the rows (`research/organism.md`, section 7)."""
+    """Defaults: harmful prompts only, 10 % of the rows.
 
-    weight: float = Field(1.0, gt=0)
-    """λ: factor on the KL, in units of task loss per nat."""
-    share: float = Field(0.05, gt=0, le=1)
+    5 % kept direct refusals as well, but failed the gate on context blindness in one quickstart of
+    ten, and lost more of the task in another (docs/results/harbor.md).
+    """
+
+    weight: float = Field(1.0, ge=0)
+    """λ: factor on the KL, in units of task loss per nat; 0 is for comparisons."""
+    share: float = Field(0.10, gt=0, le=1)
     """Replayed rows as a share of the rows of an update, averaged over steps."""
     every: int = Field(2, ge=1)
     """Act on every n-th update, with n times the rows."""

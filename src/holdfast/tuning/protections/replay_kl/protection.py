@@ -14,7 +14,7 @@ import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from holdfast.core.errors import DataError, InvalidRun
 from holdfast.core.protocols import Messages
 from holdfast.core.seeds import derive
 from holdfast.models.loaded import LoadedModel
+from holdfast.tuning.protections.base import Materials, Protection, TokenRow
 from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
 from holdfast.tuning.protections.replay_kl.distribution import Cached, cache, replay_loss
 
@@ -44,18 +45,28 @@ class _Batch:
     """The base's distributions at the n positions."""
 
 
-class ReplayKL:
+class ReplayKL(Protection):
     """The default protection; see the module's text."""
 
     name = "replay_kl"
     Config = ReplayKLConfig
+    OFF: ClassVar[dict[str, Any]] = {"weight": 0.0}
+    order = 10
+    adds_gradient = True
 
     def __init__(self, config: ReplayKLConfig, prompts: Sequence[Messages]) -> None:
         if not prompts:
             raise DataError("the safety buffer is empty", next_step="give it harmful prompts")
         self.config = config
         self.prompts = list(prompts[: config.buffer])
+        self.weight = config.weight
+        """λ; a controller may turn it during the run."""
         self._batches: list[_Batch] = []
+
+    @classmethod
+    def build(cls, config: ReplayKLConfig, materials: Materials) -> Self:
+        """From a plan's settings and safety buffer."""
+        return cls(config, materials.prompts)
 
     @property
     def prepared(self) -> bool:
@@ -66,7 +77,7 @@ class ReplayKL:
         """Configuration and digest of the buffer's prompts."""
         return {**self.config.model_dump(), "prompts": sha256_json(self.prompts)}
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int) -> None:
+    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
         """Let `base` answer the buffer greedily, and cache its distributions there."""
         config = self.config
         answers = base.generate(self.prompts, max_new_tokens=config.answer_tokens, batch_size=32)
@@ -87,20 +98,28 @@ class ReplayKL:
         return step % self.config.every == 0
 
     def act(self, model: Any, step: int) -> float:
-        """Add λ times the gradient of the KL on one batch; return the KL in nats.
+        """Add λ times the gradient of the KL on one batch; return the KL in nats."""
+        with torch.enable_grad(), evaluating(model):
+            loss, scalar = self.divergence(model, step)
+            torch.autograd.backward(self.weight * scalar)
+        return loss
 
-        Runs in eval mode (no dropout), so it draws nothing from the run's random streams.
+    def divergence(self, model: Any, step: int) -> tuple[float, Tensor]:
+        """The KL in nats on the batch of `step`, and a scalar with the KL's gradient.
+
+        Call it in eval mode (no dropout): it then draws nothing from the run's random streams.
+
+        Raises:
+            InvalidRun: it is no number.
         """
         batch = self._batch_of(step)
-        with torch.enable_grad(), evaluating(model):
-            loss, scalar = replay_loss(_guarded_logits(model, batch), batch.base)
-            if not torch.isfinite(scalar):
-                raise InvalidRun(
-                    "the replay loss is not a number",
-                    next_step="lower the learning rate, or resume from the last checkpoint",
-                )
-            torch.autograd.backward(self.config.weight * scalar)
-        return loss
+        loss, scalar = replay_loss(_guarded_logits(model, batch), batch.base)
+        if not torch.isfinite(scalar):
+            raise InvalidRun(
+                "the replay loss is not a number",
+                next_step="lower the learning rate, or resume from the last checkpoint",
+            )
+        return loss, scalar
 
     def _batch_of(self, step: int) -> _Batch:
         """Each cycle goes through the buffer once, in a new order: a function of the step alone."""

@@ -1,0 +1,1 @@
+"""Direct preference optimisation through TRL's DPOTrainer."""

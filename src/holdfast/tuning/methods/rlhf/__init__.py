@@ -1,0 +1,1 @@
+"""Reinforcement learning from a gated reward model, through TRL's GRPO and RLOO trainers."""

@@ -1,0 +1,1 @@
+"""Concept-ablation fine-tuning: training cannot use the directions that are ablated."""

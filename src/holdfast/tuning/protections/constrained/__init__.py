@@ -1,0 +1,1 @@
+"""First-token constrained loss: the first tokens of an answer may not move far from the base."""

@@ -1,0 +1,48 @@
+"""Settings of the controller."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from holdfast.core.config import Config
+from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
+
+
+class Budget(Config):
+    """How far the model may move before the protection grows stronger."""
+
+    margin: float = Field(0.25, gt=0)
+    """Loss of the mean refusal margin, as a share of the base's own (in nats, at least 1)."""
+    negative_share: float = Field(0.05, gt=0)
+    """Rise of the share of harmful prompts whose margin is negative."""
+    drift: float = Field(0.5, gt=0)
+    """Each of the three drifts, beyond the noise floor of its site; where a map measures them."""
+
+
+class ControllerConfig(Config):
+    """`protect: auto`: dual ascent on the constraints of `budget`, between two bounds."""
+
+    budget: Budget = Budget()
+    """The constraints."""
+    start: float = Field(1.0, ge=0)
+    """λ at the first step: the fixed default."""
+    floor: float = Field(0.25, ge=0)
+    """Least λ: a step always has some protection."""
+    ceiling: float = Field(8.0, gt=0)
+    """Largest λ."""
+    rate: float = Field(0.5, ge=0)
+    """Step of the dual ascent: change of log λ per observation at a full violation."""
+    every: int = Field(2, ge=1)
+    """Steps between the observations that steer; fixed, so that a resumed run takes the same."""
+    replay: ReplayKLConfig = ReplayKLConfig()
+    """The protection that is steered; its `weight` is λ and is set by the controller."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if not self.floor <= self.start <= self.ceiling:
+            raise ValueError("start must lie between floor and ceiling")
+        if self.floor == 0 < self.start:
+            raise ValueError("floor: 0 would let a strength of zero never grow again")
+        return self

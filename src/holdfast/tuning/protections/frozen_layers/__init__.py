@@ -1,0 +1,1 @@
+"""Freezing some decoder blocks: a baseline."""

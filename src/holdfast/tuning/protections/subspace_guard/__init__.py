@@ -1,0 +1,1 @@
+"""The subspace guard: what training adds to the weights never writes into the safety subspace."""
