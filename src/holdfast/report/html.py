@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from holdfast import __version__
 from holdfast.core.files import write_text
-from holdfast.report import figures, panels, samples, summary, tables
+from holdfast.report import figures, panels, repairs, samples, summary, tables
 from holdfast.report.load import Run
 from holdfast.report.panels import Panel
 from holdfast.report.text import clean, one_line, short
@@ -82,6 +82,7 @@ def _content(run: Run, show_samples: bool) -> dict[str, Any]:
             "identities": tables.identities(run),
             "conditions": tables.conditions(run),
         },
+        "repairs": [repairs.panel(record) for record in run.repairs],
         "monitored": any(arm.training and arm.training.trajectory for arm in run.arms.values()),
         "suites": samples.choose(run, show_samples=show_samples),
         "plan": tables.plan_text(run),

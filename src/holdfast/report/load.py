@@ -25,6 +25,7 @@ from holdfast.core.records import (
     ModelRef,
     Outcome,
     Part,
+    RepairRecord,
     SafetyMap,
     TrainingRecord,
     Verdict,
@@ -38,7 +39,7 @@ ARM_ORDER = ("plain", "protected")
 _PARTS = ("plan.json", "journal.jsonl", "map", "arms", "completions", "verdicts", "run.json")
 _AT_STEP = re.compile(r"(?P<arm>.+)@step-(?P<step>\d{1,9})")
 
-R = TypeVar("R", SafetyMap, TrainingRecord, DriftReport, Verdict)
+R = TypeVar("R", SafetyMap, TrainingRecord, DriftReport, Verdict, RepairRecord)
 
 
 @dataclass
@@ -78,6 +79,8 @@ class Run:
     judges: dict[str, str] = field(default_factory=dict)
     """Judge by suite, as the verdicts name it."""
     free_baselines: list[dict[str, Any]] = field(default_factory=list)
+    repairs: list[RepairRecord] = field(default_factory=list)
+    """What was tried on arms that did not pass."""
     journal_entries: int | None = None
     """Entries of the verified journal; None where there is none."""
     journal_hash: str = ""
@@ -106,6 +109,10 @@ def load(folder: Path) -> Run:
         if arm.verdict
         for comparison in arm.verdict.comparisons
     }
+    found = (
+        _record(run, path, RepairRecord) for path in sorted(folder.glob("repairs/*/repair.json"))
+    )
+    run.repairs = [record for record in found if record]
     _read_completions(run)
     _check_identity(run)
     return run

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.core.labels import METRICS, SUITE_KINDS, UNSCORED, Metric, metric_of_kind
+from holdfast.core.labels import (
+    METRICS,
+    SCORED_KINDS,
+    SUITE_KINDS,
+    UNSCORED,
+    Metric,
+    metric_of_kind,
+)
 from holdfast.stats.intervals import wilson
 
 CONFIDENCE = 0.95
@@ -54,7 +61,8 @@ def measure(rows: Iterable[Mapping[str, Any]], judges: Mapping[str, str]) -> lis
     everything: list[str] = []
     for row in rows:
         label = label_of(row, judges)
-        everything.append(label)
+        if row.get("kind") not in SCORED_KINDS:
+            everything.append(label)
         if row.get("kind") in SUITE_KINDS:
             by_suite[str(row["kind"]), str(row.get("suite", ""))].append(label)
     order = {kind: place for place, kind in enumerate(SUITE_KINDS)}

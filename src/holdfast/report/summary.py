@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast.core.labels import METRICS
-from holdfast.core.records import Comparison, DriftValue, Outcome, Threat, Verdict
+from holdfast.core.records import (
+    Comparison,
+    DriftValue,
+    Outcome,
+    RepairRecord,
+    Threat,
+    Verdict,
+)
 from holdfast.report.load import Arm, Run
 from holdfast.report.rates import Rate
 from holdfast.report.text import (
@@ -63,6 +70,22 @@ def reason(verdict: Verdict | None) -> str:
     return f"Not worse than its base by more than the margin on {kept}{rest}."
 
 
+def repair_sentence(record: RepairRecord) -> str:
+    """Whether a step repaired the arm, and which."""
+    name = one_line(record.arm, 40)
+    asked = f"{record.gates_asked} gate{'' if record.gates_asked == 1 else 's'} asked"
+    if not record.method:
+        tried = len(record.attempts)
+        return f"{name} was not repaired: none of {tried} steps passed the gate ({asked})."
+    last = record.attempts[-1]
+    setting = f" ({one_line(last.chosen.name, 60)})" if last.chosen else ""
+    task = ""
+    if last.task_kept is not None:
+        before, after = last.task_kept.base_rate.value, last.task_kept.candidate_rate.value
+        task = f"; held-out task success went from {percent(before)} to {percent(after)}"
+    return f"{name} was repaired by {words(last.method)}{setting}: the gate passes ({asked}){task}."
+
+
 def threat_sentence(run: Run) -> str:
     """What is claimed and what is not."""
     threats = dict.fromkeys(arm.verdict.threat for arm in run.arms.values() if arm.verdict)
@@ -89,6 +112,7 @@ def what_happened(run: Run) -> list[str]:
     lines += [_rate_line(run, metric) for metric in _SHOWN]
     lines.append(_geometry_line(run))
     lines += [_alarm_line(arm) for arm in run.arms.values()]
+    lines += [f"{repair_sentence(record)} {one_line(record.control)}" for record in run.repairs]
     return lines
 
 

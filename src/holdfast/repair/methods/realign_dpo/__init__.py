@@ -1,0 +1,1 @@
+"""Short re-alignment by DPO on the run's own failures."""

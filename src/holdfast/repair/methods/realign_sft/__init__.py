@@ -1,0 +1,1 @@
+"""Short re-alignment by supervised fine-tuning on the run's own failures."""

@@ -1,0 +1,1 @@
+"""Safety vectors in the manner of RESTA."""

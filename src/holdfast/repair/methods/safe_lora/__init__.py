@@ -1,0 +1,1 @@
+"""Safe LoRA with a true projector."""

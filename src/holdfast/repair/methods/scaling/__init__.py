@@ -1,0 +1,1 @@
+"""Adapter scaling and interpolation between the base and the fine-tune."""
