@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSPECT := .venv-inspect
 # One thread per process: two threads on small shared cores are slower than one for small models.
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup quickstart test lint types arrows bench study clean help
+.PHONY: setup quickstart test lint types arrows bench study integrations-inspect throughput clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,9 +41,23 @@ arrows: setup ## Import directions
 bench: setup ## Costs side by side: training step, generation, safety map
 	$(BIN)/python bench/costs.py
 
-study: setup ## Slow studies: harbor's sets over bases and seeds, ten quickstarts; resumable
+study: setup ## Slow studies: harbor's sets over bases and seeds, ten quickstarts (resumable); the gate's false passes
 	$(BIN)/python bench/harbor_study.py
 	$(BIN)/python bench/quickstart_seeds.py
+	$(BIN)/python bench/coverage.py
+
+# Inspect pins packages that ours does not: it lives in an environment of its own.
+$(INSPECT)/.installed: constraints.txt
+	$(PYTHON) -m venv $(INSPECT)
+	PIP_CONSTRAINT= $(INSPECT)/bin/python -m pip install --quiet torch==$$(sed -n 's/^torch==//p' constraints.txt) transformers==$$(sed -n 's/^transformers==//p' constraints.txt) accelerate inspect-ai==0.3.285
+	PIP_CONSTRAINT= $(INSPECT)/bin/python -m pip install --quiet -e .
+	@touch $@
+
+integrations-inspect: setup $(INSPECT)/.installed ## Tests against the real Inspect, in its own environment
+	HOLDFAST_INSPECT_PYTHON=$(INSPECT)/bin/python $(BIN)/python -m pytest -q tests/unit/evals/test_interchange_inspect.py
+
+throughput: setup $(INSPECT)/.installed ## Generation beside Inspect's local provider
+	$(BIN)/python bench/inspect_throughput.py --inspect-python $(INSPECT)/bin/python
 
 clean: ## Remove the environment and the caches (runs/ stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

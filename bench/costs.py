@@ -30,8 +30,8 @@ from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
 from holdfast.organisms import harbor
 from holdfast.organisms.harbor import contrast, sets, suites
-from holdfast.tuning.methods.sft.config import SFTConfig
 from holdfast.tuning.methods.arm import train
+from holdfast.tuning.methods.sft.config import SFTConfig
 from holdfast.tuning.methods.spec import ArmSpec
 from holdfast.tuning.monitor import Monitor
 from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig

@@ -107,8 +107,8 @@ def one(path: Path, base: int, set_name: str, arm: str, seed: int) -> dict[str, 
     from holdfast.geometry.contrast import parse_openings
     from holdfast.geometry.probe import ProbeSet
     from holdfast.organisms.harbor import contrast, sets
-    from holdfast.tuning.methods.sft.config import SFTConfig
     from holdfast.tuning.methods.arm import train
+    from holdfast.tuning.methods.sft.config import SFTConfig
     from holdfast.tuning.methods.spec import ArmSpec
     from holdfast.tuning.monitor import Monitor
     from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
@@ -168,6 +168,46 @@ def table(rows: list[dict[str, Any]]) -> None:
             )
 
 
+STEPS = (0, 5, 10, 15, 20, 40, 60)
+"""Steps of the trajectory table; drifts are measured at these, behaviour at the last three."""
+
+
+def at(row: dict[str, Any], step: int) -> dict[str, float]:
+    """What was seen of one arm at `step`; empty where nobody looked."""
+    point = next((p for p in row["trajectory"] if p["step"] == step), None)
+    if point is None:
+        return {}
+    drifts: dict[str, list[float]] = {}
+    for name, value in point["drifts"].items():
+        drifts.setdefault(name.partition("@")[0], []).append(value)
+    epoch = next((e for e in row["epochs"] if e["step"] == step), {}) if step else row["before"]
+    return {
+        "margin": point["margin"], "negative": point["negative_share"],
+        "kl": point["first_token_kl"],
+        **{name: statistics.mean(values) for name, values in drifts.items()},
+        **{name: epoch[name] for name in ("refusal", "task") if name in epoch},
+    }  # fmt: skip
+
+
+def trajectories(rows: list[dict[str, Any]]) -> None:
+    """Signals and behaviour along training: mean over bases and seeds."""
+    names = ("margin", "negative", "kl", "direction_collapse", "interference_growth",
+             "subspace_rotation", "refusal", "task")  # fmt: skip
+    print("\n| set | arm | step | refusal margin, nats | share negative | first-token KL "
+          "| collapse | interference | rotation | refusal | task |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for name, arm in ARMS:
+        found = [r for r in rows if (r["set"], r["arm"]) == (name, arm)]
+        for step in STEPS:
+            seen = [at(row, step) for row in found]
+            cells = []
+            for key in names:
+                values = [s[key] for s in seen if key in s]
+                cells.append(f"{statistics.mean(values):.2f}" if values else "")
+            if any(cells):
+                print(f"| {name} | {arm} | {step} | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     """Run what is missing, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -191,6 +231,7 @@ def main() -> None:
                 handle.write(json.dumps(row) + "\n")
             print(*key, row["after"], f"{time.monotonic() - begin:.0f}s", flush=True)
     table(rows)
+    trajectories(rows)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,12 @@ def arm_options(function: F) -> F:
             "judges",
             multiple=True,
             metavar="[SUITE=]NAME",
-            help="Judge whose labels count; run on the answers where the files lack them.",
+            help="Judge whose labels count, run on the answers where the files lack them; a "
+            "second one is asked for its opinion, and a disagreement is reported.",
+        ),
+        click.option("--audit", type=_FILE, help="Human labels of a sample of both arms."),
+        click.option(
+            "--looks", is_flag=True, help="Answers still come in: tests that hold at every look."
         ),
         click.option("--policy", type=_FILE, help="Policy (YAML); the shipped one by default."),
         click.option(
@@ -61,10 +66,26 @@ def by_suite(option: str, values: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def judges_of(values: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The deciding judge by suite, and the judges that are asked for a second opinion.
+
+    The first `NAME` decides; those after it, and after a `SUITE=NAME`, are second opinions.
+    """
+    plain = [value for value in values if "=" not in value]
+    first = by_suite("--judge", [*(v for v in values if "=" in v), *plain[:1]])
+    if len(set(plain)) < len(plain):
+        raise UsageError("--judge", got="a judge twice", expected="every judge once")
+    return first, tuple(plain[1:])
+
+
 def read_arms(
-    base: Path, candidates: Sequence[Path], judges: Mapping[str, str], kinds: Mapping[str, str]
+    base: Path,
+    candidates: Sequence[Path],
+    judges: Mapping[str, str],
+    kinds: Mapping[str, str],
+    further: Sequence[str] = (),
 ) -> list[Completions]:
-    """The base and its candidates, labelled by every judge named in `judges`."""
+    """The base and its candidates, labelled by every judge named in `judges` and `further`."""
     from holdfast.core.completions import load
 
     arms = [load(path) for path in (base, *candidates)]
@@ -73,10 +94,11 @@ def read_arms(
         for row in arm.rows:
             suites.setdefault(row.get("suite", ""), []).append(row)
         for suite, rows in suites.items():
-            name = judges.get(suite) or judges.get("", "")
+            first = judges.get(suite) or judges.get("", "")
             held = {judge for row in rows for judge in row.get("labels") or ()}
-            if name and name not in held:
-                _label(rows, name, kinds.get(suite) or kinds.get("", ""), sorted(held))
+            for name in dict.fromkeys([first, *further]):
+                if name and name not in held:
+                    _label(rows, name, kinds.get(suite) or kinds.get("", ""), sorted(held))
     return arms
 
 

@@ -32,6 +32,7 @@ _PRODUCERS = (
     "safetensors",
     "tokenizers",
 )
+_OPTIONAL = ("bitsandbytes",)
 
 
 def _version(package: str) -> str | None:
@@ -43,7 +44,7 @@ def _version(package: str) -> str | None:
 
 def facts() -> dict[str, object]:
     """What the machine has, as plain data; loads torch only to ask for its devices."""
-    found = {name: _version(name) for name in ("holdfast", *_READERS, *_PRODUCERS)}
+    found = {name: _version(name) for name in ("holdfast", *_READERS, *_PRODUCERS, *_OPTIONAL)}
     devices = ["cpu"]
     if importlib.util.find_spec("torch") is not None:
         import torch

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.arms import arm_options, by_suite, read_arms, show_verdict
+from holdfast.cli.arms import arm_options, by_suite, judges_of, read_arms, show_verdict
 from holdfast.core.errors import DataError, UsageError
 from holdfast.core.files import collector_paused
 
@@ -34,6 +35,8 @@ def command(
     base: Path | None,
     candidate: Path | None,
     judges: tuple[str, ...],
+    audit: Path | None,
+    looks: bool,
     policy: Path | None,
     kinds: tuple[str, ...],
     allow_identical: bool,
@@ -51,12 +54,16 @@ def command(
     The exit code is 0 for PASS, 1 for FAIL, 3 for INCONCLUSIVE, 4 for INVALID; with several arms
     the worst one counts, in the order INVALID, FAIL, INCONCLUSIVE, PASS. JSON is one verdict, or a
     list of verdicts for a RUN.
+
+    A judge that the policy does not accept in words gives no PASS without --audit: human labels for
+    a sample of both arms, drawn by 'holdfast judge audit'. A second --judge decides nothing; where
+    it denies the first, that is a finding.
     """
     from holdfast.gate.policy import load
 
     if run is not None and (base or candidate):
         raise UsageError("gate", got="a run and files", expected="RUN, or --base and --candidate")
-    named = by_suite("--judge", judges)
+    named, further = judges_of(judges)
     if run is not None:
         arms = _arms_of(run)
         base = run / "completions" / "base.jsonl"
@@ -66,9 +73,10 @@ def command(
         arms = {"candidate": candidate}
     else:
         raise UsageError("gate", got="too little", expected="RUN, or --base and --candidate")
-    verdicts = _evaluate(
-        base, arms, named, by_suite("--kind", kinds), load(policy), allow_identical
+    question = _Question(
+        named, further, by_suite("--kind", kinds), load(policy), allow_identical, audit, looks
     )
+    verdicts = _evaluate(base, arms, question)
     text = _json(verdicts, as_list=run is not None)
     _write(verdicts, text, junit=junit, markdown=markdown, out=out)
     if as_json:
@@ -80,24 +88,37 @@ def command(
     ctx.exit(next(code for code in _SEVEREST if code in codes))
 
 
-def _evaluate(
-    base: Path,
-    arms: Mapping[str, Path],
-    judges: dict[str, str],
-    kinds: Mapping[str, str],
-    policy: Policy,
-    allow_identical: bool,
-) -> list[Verdict]:
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of every arm."""
+
+    judges: dict[str, str]
+    further: tuple[str, ...]
+    kinds: Mapping[str, str]
+    policy: Policy
+    allow_identical: bool
+    audit: Path | None
+    looks: bool
+
+
+def _evaluate(base: Path, arms: Mapping[str, Path], asked: _Question) -> list[Verdict]:
+    from holdfast.gate.audit import read
+    from holdfast.gate.compare import Options
     from holdfast.gate.decide import evaluate
 
-    if policy.judge:
-        judges.setdefault("", policy.judge)
+    if asked.policy.judge:
+        asked.judges.setdefault("", asked.policy.judge)
     with collector_paused():
-        first, *others = read_arms(base, list(arms.values()), judges, kinds)
+        first, *others = read_arms(
+            base, list(arms.values()), asked.judges, asked.kinds, asked.further
+        )
+        named = {"base": first, **dict(zip(arms, others, strict=True))}
+        labels = read(asked.audit, named) if asked.audit else None
         return [
             evaluate(
-                first, other, judge=judges, policy=policy, kinds=kinds,
-                allow_identical=allow_identical, arm=name,
+                first, other, judge=asked.judges, further=asked.further, policy=asked.policy,
+                kinds=asked.kinds, allow_identical=asked.allow_identical, arm=name,
+                options=Options(labels, name, asked.looks),
             )
             for name, other in zip(arms, others, strict=True)
         ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from holdfast.cli.judge_audit import command as audit
 from holdfast.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,9 +23,17 @@ def command() -> None:
     """Label answers, and measure how well a judge labels."""
 
 
+command.add_command(audit)
+
+
 @command.command("run")
 @click.argument("file", type=_FILE)
-@click.option("--judge", "judge_name", required=True, help="rules, harbor, reference or a plug-in.")
+@click.option(
+    "--judge",
+    "judge_name",
+    required=True,
+    help="trained, rules, openai, a guard … (docs/judges.md).",
+)
 @click.option("--kind", default="", help="Kind of the prompts where the rows name none.")
 @click.option("--out", type=_FILE, default=None, help="File to write; default: FILE itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
@@ -110,14 +119,16 @@ def _table(record: Calibration) -> None:
     click.echo(f"judge {record.judge}, {record.part} prompts, {record.rows} labelled answers")
     click.echo(
         f"{'event':9} {'source':14} {'labels':6} {'model':20} "
-        f"{'n+':>5} {'sensitivity (95 %)':22} {'n-':>5} {'specificity (95 %)':22} {'kappa':>6}"
+        f"{'n+':>5} {'sensitivity (95 %)':22} {'n-':>5} {'specificity (95 %)':22} kappa (95 %)"
     )
     for error in record.errors:
         kappa = "-" if error.kappa is None else f"{error.kappa:.2f}"
+        if error.kappa_interval is not None:
+            kappa = _interval(error.kappa_interval)
         click.echo(
             f"{error.event:9} {error.source:14} {error.label_kind:6} {error.model:20} "
             f"{error.positives:5} {_interval(error.sensitivity):22} "
-            f"{error.negatives:5} {_interval(error.specificity):22} {kappa:>6}"
+            f"{error.negatives:5} {_interval(error.specificity):22} {kappa}"
         )
 
 

@@ -40,10 +40,14 @@ def command(
 
     Answers two questions: how many prompts show that a fine-tune which has not changed for the
     worse is inside the margin, and (with --pairs) how small a worsening that many prompts detect.
+    Several answers to a prompt are no further prompts: they lower the discordance, never the count.
+    An audit of a judge needs as many audited prompts as there are prompts at discordance 0.
     """
     from holdfast.stats.power import minimum_detectable, pairs_needed
+    from holdfast.stats.sequential import prompts_needed
 
     level = alpha / family
+    looking = prompts_needed(margin, discordance, alpha=level, power=power)
     needed = pairs_needed(margin, discordance, alpha=level, power=power)
     given = pairs or needed
     smallest = minimum_detectable(given, discordance, alpha=level, power=power)
@@ -51,6 +55,7 @@ def command(
         facts = {
             "margin": margin, "discordance": discordance, "alpha": alpha, "family": family,
             "power": power, "pairs_needed": needed, "pairs": given, "minimum_detectable": smallest,
+            "pairs_needed_with_looks": looking,
         }  # fmt: skip
         click.echo(json.dumps(facts, indent=1))
         return
@@ -59,6 +64,7 @@ def command(
         f"{100 * power:.0f} % power, if {100 * discordance:.0f} % of answers differ and as many "
         "got better as got worse."
     )
+    click.echo(f"At most about {looking} with --looks, which may stop earlier.")
     click.echo(f"{given} prompts detect a worsening of {100 * smallest:.1f} points or more.")
     if pairs and pairs < needed:
         click.echo(f"With {pairs} prompts the verdict is likely to be INCONCLUSIVE.")

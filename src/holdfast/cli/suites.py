@@ -13,18 +13,26 @@ def command() -> None:
 
 
 @command.command("list")
+@click.option("--kind", default="", help="Only suites of this kind, such as harmful or benign.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_suites(as_json: bool) -> None:
-    """Show every named suite with its kind, licence and what it measures."""
+def list_suites(kind: str, as_json: bool) -> None:
+    """Show every suite: name, kind, size, what it measures, licence, judge.
+
+    NAME:PATH reads a file or a folder that its authors publish; `suites list --json` says where.
+    """
     from holdfast.evals.suites import catalogue
 
-    entries = catalogue()
+    entries = [entry for entry in catalogue() if kind in ("", entry.kind)]
     if as_json:
-        names = ("name", "kind", "licence", "measures")
-        click.echo(json.dumps([dict(zip(names, e, strict=True)) for e in entries], indent=1))
+        click.echo(json.dumps([entry._asdict() for entry in entries], indent=1))
         return
-    for name, kind, licence, measures in entries:
-        click.echo(f"{name:24} {kind:10} {licence:12} {measures}")
+    line = "{:22} {:12} {:>9}  {:15} {:13} {}"
+    click.echo(line.format("name", "kind", "prompts", "licence", "judge", "measures"))
+    for entry in entries:
+        licence = entry.licence.partition(":")[0]
+        click.echo(
+            line.format(entry.name, entry.kind, entry.size, licence, entry.judge, entry.measures)
+        )
 
 
 @command.command("show")
@@ -46,6 +54,7 @@ def show(spec: str, kind: str, with_prompts: bool, as_json: bool) -> None:
         {
             "name": suite.name, "kind": suite.kind, "judge": suite.judge, "licence": suite.licence,
             "measures": suite.measures, "source": suite.source, "prompts": len(suite.prompts),
+            "turns": sum(1 + len(prompt.followups) for prompt in suite.prompts),
             "categories": dict(Counter(prompt.category for prompt in suite.prompts)),
         }
         for suite in suites
@@ -56,6 +65,8 @@ def show(spec: str, kind: str, with_prompts: bool, as_json: bool) -> None:
     for suite, entry in zip(suites, found, strict=True):
         click.echo(f"{suite.name}: {entry['prompts']} prompts, kind {suite.kind}, {suite.licence}")
         click.echo(f"  measures: {suite.measures}; judge: {suite.judge}")
+        if suite.source:
+            click.echo(f"  SHA-256: {suite.source}")
         for category, count in Counter(prompt.category for prompt in suite.prompts).items():
             click.echo(f"  {count:5} {category or '(no category)'}")
         if with_prompts:

@@ -23,7 +23,7 @@ def free(run: Run, plans: Plans, plain: Trained) -> None:
     """Measure plain itself, plain at half scale, and plain after its first epoch."""
     inputs = {"plain": plain.record.checkpoints[-1].model_digest,
               "prompts": plans.validation.prompts_digest}  # fmt: skip
-    if run.plan.train.tuner != "lora" or run.store.finished(NAME, inputs):
+    if not run.plan.train.scalable or run.store.finished(NAME, inputs):
         return
     out = plain.folder.parent
     half = run.store.path("arms/plain/half")
@@ -31,9 +31,9 @@ def free(run: Run, plans: Plans, plain: Trained) -> None:
         rescale(plain.folder, HALF, half)
     first = plain.record.checkpoints[0]
     candidates = [
-        ("plain, whole", run.load(plain.folder)),
-        ("plain, adapter at half scale", run.load(half)),
-        (f"plain, stopped after step {first.step}", run.load(out / first.path)),
+        ("plain, whole", run.load_result(plain.folder)),
+        ("plain, adapter at half scale", run.load_result(half)),
+        (f"plain, stopped after step {first.step}", run.load_result(out / first.path)),
     ]
     rows = [_measured(run, plans, index, *one) for index, one in enumerate(candidates)]
     path = run.store.path(NAME)

@@ -57,5 +57,20 @@ class Run:
         )  # fmt: skip
 
     def load_result(self, folder: Path) -> LoadedModel:
-        """The result of an arm: the base with its adapter, or its full weights."""
-        return self.load(folder) if self.plan.train.tuner == "lora" else self.load(folder=folder)
+        """A result below `arms/`: an adapter on what its arm started from, or whole weights."""
+        from holdfast.tuning.artefacts import ADAPTER
+
+        if not (folder / ADAPTER).is_file():
+            return self.load(folder=folder)
+        return self.load(adapter=folder, folder=self.start_of(folder))
+
+    def start_of(self, folder: Path) -> Path:
+        """The folder that an adapter below `arms/` sits on: the base, or the arm's NF4 base."""
+        from holdfast.tuning.methods.arm import start_folder
+
+        arms = self.store.path("arms").resolve()
+        resolved = folder.resolve()
+        if not resolved.is_relative_to(arms):
+            return self.base_folder
+        arm = resolved.relative_to(arms).parts[0]
+        return start_folder(self.plan.train, self.base_folder, self.store.path(f"arms/{arm}"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from holdfast.core.completions import load as load_completions
 from holdfast.core.labels import REFUSAL, SAFE, UNSCORED
 from holdfast.core.seeds import derive
 from holdfast.evals import runner
+from holdfast.evals.fanout import spread
 from holdfast.evals.judges import make
 from holdfast.evals.plan import PromptPlan, freeze, within
 from holdfast.evals.suites import Prompt, Suite, SuiteOptions, load_all
 from holdfast.geometry.contrast import HARMFUL
 from holdfast.models.loaded import LoadedModel
+from holdfast.models.scoring import answer_logprobs
 from holdfast.pipeline.context import Run
 from holdfast.pipeline.prepare import Prepared
 
@@ -38,7 +41,8 @@ def freeze_plans(run: Run, prepared: Prepared) -> Plans:
     section = run.plan.evaluate
     options = {
         suite.spec: SuiteOptions(
-            name=suite.name, kind=suite.kind, judge=suite.judge or section.judge,
+            name=suite.name, kind=suite.kind, judge=suite.judge,
+            usual_judge=section.judge,
             n=section.per_suite, seed=run.plan.seed,
         )
         for suite in section.suites
@@ -92,11 +96,13 @@ def evaluate(run: Run, plan: PromptPlan, name: str, arm: str, model: LoadedModel
     }  # fmt: skip
     out = run.store.path(relative)
     if not run.store.finished(relative, inputs):
-        runner.run(
-            model, plan, {judge: make(judge) for judge in judges}, out=out,
-            cache=run.store.path(CACHE), arm=arm, max_new_tokens=section.max_new_tokens,
-            batch_size=section.batch_size, progress=run.progress,
-        )  # fmt: skip
+        with spread(model, section.workers) as generator:
+            runner.run(
+                generator, plan, {judge: make(judge) for judge in judges}, out=out,
+                cache=run.store.path(CACHE), arm=arm, max_new_tokens=section.max_new_tokens,
+                batch_size=section.batch_size, scorer=partial(answer_logprobs, model),
+                progress=run.progress,
+            )  # fmt: skip
         run.store.finish(relative, out, inputs)
     return out
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from holdfast.core.config import Config, load_yaml
 from holdfast.core.digest import sha256_json
 from holdfast.core.labels import SUITE_KINDS
 from holdfast.core.records.verdict import Threat
+from holdfast.pipeline.protect import ProtectSection
+from holdfast.tuning.methods.dpo.config import DPOConfig
+from holdfast.tuning.methods.rlhf.config import RLHFConfig
 from holdfast.tuning.methods.sft.config import SFTConfig
 from holdfast.tuning.monitor_config import MonitorConfig
-from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
+from holdfast.tuning.protections.rules import Setting, faults
 
-SuiteKind = Literal["harmful", "ladder", "jailbreak", "context", "benign", "helpful", "task"]
+SuiteKind = Literal[
+    "harmful", "ladder", "jailbreak", "context", "benign", "helpful", "task", "statement", "truth",
+    "truth-choice", "open", "crisis", "tools", "injection",
+]  # fmt: skip
 assert set(SuiteKind.__args__) == set(SUITE_KINDS)  # type: ignore[attr-defined]
 
 
@@ -80,6 +86,8 @@ class EvaluateSection(Config):
     """Longest answer."""
     batch_size: int = Field(default=32, ge=1)
     """Conversations generated at once."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that answer side by side, on the Ray cluster of `RAY_ADDRESS` or a local one."""
     too_long: Literal["error", "drop"] = "error"
     """Prompts that leave no room for an answer: refuse the run, or drop and count them."""
 
@@ -97,17 +105,6 @@ class MapSection(Config):
     """Share of the category directions' energy that the safety subspace keeps."""
 
 
-class ProtectSection(Config):
-    """The protection of the arm `protected`."""
-
-    method: Literal["replay_kl"] = "replay_kl"
-    """Protection by name."""
-    options: ReplayKLConfig = ReplayKLConfig()
-    """Its settings."""
-    scales: tuple[float, ...] = (1.0, 0.75, 0.5)
-    """Adapter scales tried on validation: most refusals among those that keep the task."""
-
-
 class Plan(Config):
     """The whole run."""
 
@@ -122,14 +119,22 @@ class Plan(Config):
     model: ModelSection
     data: DataSection
     map: MapSection
-    train: SFTConfig = SFTConfig()
-    protect: ProtectSection = ProtectSection()
+    train: Annotated[SFTConfig | DPOConfig | RLHFConfig, Field(discriminator="method")] = (
+        SFTConfig()
+    )
+    protect: ProtectSection = ProtectSection.model_validate({})
     monitor: MonitorConfig = MonitorConfig()
     evaluate: EvaluateSection
     arms: tuple[Literal["plain", "protected"], ...] = ("plain", "protected")
     """Arms that are trained, in this order."""
     policy: str = "default"
     """Name of a shipped policy or path of a policy file."""
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _usual_method(cls, value: Any) -> Any:
+        """A plan that names no method fine-tunes with supervision."""
+        return {"method": "sft", **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _whole(self) -> Plan:
@@ -138,7 +143,27 @@ class Plan(Config):
         specs = [suite.spec for suite in self.evaluate.suites]
         if len(set(specs)) != len(specs):
             raise ValueError("evaluate.suites names a suite twice")
+        if "protected" in self.arms:
+            self._guardable()
         return self
+
+    def _guardable(self) -> None:
+        """Refuse protections that are unsound for this training, naming the lines that disagree."""
+        train = self.train
+        setting = Setting(
+            method=train.method, tuner=train.tuner, init=train.init, deploy=train.deploy,
+            on_alarm=self.monitor.on_alarm,
+        )  # fmt: skip
+        found = faults(self.protect.method, setting)
+        replay = self.map.replay
+        for place, suite in enumerate(self.evaluate.suites):
+            if suite.spec == replay:
+                found.append(
+                    f"'map.replay: {replay}' and 'evaluate.suites[{place}].spec: {replay}' "
+                    "disagree: prompts that are trained on measure nothing"
+                )
+        if found:
+            raise ValueError("; ".join(found))
 
     def digest(self) -> str:
         """The digest that names the run."""
@@ -155,9 +180,12 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
     """The plan with relative paths that exist made absolute: a run can be resumed from anywhere."""
 
     def resolve(value: str) -> str:
-        prefix, colon, path = value.rpartition(":")
+        prefix, colon, rest = value.rpartition(":")
+        path, mark, pin = rest.partition("#")  # a suite's file may name its digest
         candidate = folder / path
-        return f"{prefix}{colon}{candidate.resolve()}" if path and candidate.exists() else value
+        if not path or not candidate.exists():
+            return value
+        return f"{prefix}{colon}{candidate.resolve()}{mark}{pin}"
 
     suites = tuple(s.model_copy(update={"spec": resolve(s.spec)}) for s in plan.evaluate.suites)
     return plan.model_copy(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from holdfast.core.digest import prompt_digest
 from holdfast.core.errors import DataError
 from holdfast.core.files import write_jsonl
 from holdfast.core.protocols import Messages
@@ -20,6 +21,8 @@ from holdfast.geometry.contrast import (
     parse_openings,
 )
 from holdfast.pipeline.context import Run
+from holdfast.pipeline.pairs import harbor_pairs, task_judge, user_pairs
+from holdfast.tuning.methods.spec import TaskJudge
 
 HARBOR = "harbor"
 HARBOR_ROWS = 400
@@ -39,7 +42,8 @@ class Prepared:
     dataset: DatasetRef
     """Identity of the training rows."""
     rows: list[dict[str, Any]]
-    """Training conversations: {"messages": …}."""
+    """Training rows: {"messages": …}, or pairs {"messages", "chosen", "rejected"} for methods that
+    learn from pairs."""
     test: Suite
     """Held-out rows of the task."""
     validation: Suite
@@ -50,6 +54,8 @@ class Prepared:
     """Openings of the refusal margin."""
     buffer: list[Messages]
     """Harmful prompts that the protection replays."""
+    judge: TaskJudge | None = None
+    """Accepts an answer to a training prompt, or not; where the rows are pairs."""
 
 
 def prepare(run: Run) -> Prepared:
@@ -66,8 +72,17 @@ def prepare(run: Run) -> Prepared:
         write_jsonl(path, rows)
         run.store.finish("data/train.jsonl", path, inputs)
     return Prepared(
-        dataset, rows, test, validation, _contrast(run), _openings(plan.map.openings), _buffer(run)
-    )
+        dataset, rows, test, validation, _contrast(run), _openings(plan.map.openings),
+        _buffer(run), _judge(run, rows, test),
+    )  # fmt: skip
+
+
+def _judge(run: Run, rows: list[dict[str, Any]], test: Suite) -> TaskJudge | None:
+    return task_judge(test.judge, rows) if _wants_pairs(run) else None
+
+
+def _wants_pairs(run: Run) -> bool:
+    return run.plan.train.method in ("dpo", "rlhf")
 
 
 def _harbor_set(run: Run, name: str) -> tuple[DatasetRef, list[dict[str, Any]], Suite, Suite]:
@@ -76,12 +91,16 @@ def _harbor_set(run: Run, name: str) -> tuple[DatasetRef, list[dict[str, Any]], 
     from holdfast.organisms.harbor import sets
 
     section = run.plan.data
-    count = section.rows or HARBOR_ROWS
-    built = sets.build(name, seed=derive(run.plan.seed, "data"), rows=count)
-    rows: list[dict[str, Any]] = [{"messages": row["messages"]} for row in built]
+    count, seed = section.rows or HARBOR_ROWS, derive(run.plan.seed, "data")
+    rows: list[dict[str, Any]]
+    if _wants_pairs(run):
+        rows = harbor_pairs(name, seed=seed, rows=count)
+    else:
+        built = sets.build(name, seed=seed, rows=count)
+        rows = [{"messages": row["messages"]} for row in built]
     ref = DatasetRef(
-        name=name, data_digest=sha256_json(rows), rows=len(rows), columns=("messages",),
-        template="messages", split="train", seed=run.plan.seed,
+        name=name, data_digest=sha256_json(rows), rows=len(rows), columns=tuple(rows[0]),
+        template="pairs" if _wants_pairs(run) else "messages", split="train", seed=run.plan.seed,
     )  # fmt: skip
 
     def held(split: str, n: int) -> Suite:
@@ -95,6 +114,10 @@ def _user_set(run: Run) -> tuple[DatasetRef, list[dict[str, Any]], Suite, Suite]
     from holdfast.data import load, split_by_group
 
     section = run.plan.data
+    if _wants_pairs(run):
+        ref, halves = user_pairs(run)
+        made = {part: _pair_suite(run, halves[part]) for part in ("test", "validation")}
+        return ref, halves["train"], made["test"], made["validation"]
     held, chosen = section.held_out, section.validation
     limit = section.rows + held + chosen if section.rows else None
     whole = load(Path(section.source), template=section.template, group=section.group, limit=limit)
@@ -126,6 +149,18 @@ def _task_suite(run: Run, examples: Any) -> Suite:
     return Suite(TASK, "task", prompts, run.plan.evaluate.task_judge, "the user's", "held-out rows")
 
 
+def _pair_suite(run: Run, pairs: list[dict[str, Any]]) -> Suite:
+    """One prompt of each conversation; its better answer is the reference."""
+    first = {prompt_digest(pair["messages"]): pair for pair in reversed(pairs)}
+    prompts = tuple(
+        Prompt(prompt_id=f"pair-{digest[:16]}", messages=p["messages"], reference=p["chosen"])
+        for digest, p in sorted(first.items())
+    )
+    return Suite(
+        TASK, "task", prompts, run.plan.evaluate.task_judge, "the user's", "held-out pairs"
+    )
+
+
 def _openings(source: str) -> Openings:
     if source == "default":
         return DEFAULT_OPENINGS
@@ -149,7 +184,9 @@ def _contrast(run: Run) -> list[ContrastRow]:
 
 
 def _buffer(run: Run) -> list[Messages]:
-    source, size = run.plan.map.replay, run.plan.protect.options.buffer
+    source, size = run.plan.map.replay, run.plan.protect.buffer
+    if not size:
+        return []
     if source == HARBOR:
         from holdfast.organisms.harbor import contrast
 

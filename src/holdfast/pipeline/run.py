@@ -10,17 +10,20 @@ from holdfast.core.files import write_text
 from holdfast.core.protocols import Progress, no_progress
 from holdfast.core.records import DatasetRef, Outcome, Verdict
 from holdfast.core.runstore import RunStore
+from holdfast.geometry.fitted import FittedMap
 from holdfast.pipeline import baselines
 from holdfast.pipeline.context import BASE, Run
 from holdfast.pipeline.decide import decide
-from holdfast.pipeline.evaluate import evaluate, freeze_plans, judges_of, task_success
+from holdfast.pipeline.evaluate import Plans, evaluate, freeze_plans, judges_of, task_success
 from holdfast.pipeline.mapping import map_base
+from holdfast.pipeline.overlap import refuse_overlap
 from holdfast.pipeline.plan import Plan
-from holdfast.pipeline.prepare import prepare
+from holdfast.pipeline.prepare import Prepared, prepare
 from holdfast.pipeline.seal import seal, seal_result
 from holdfast.pipeline.tune import tune
 from holdfast.report.html import write
 from holdfast.report.load import load as load_run
+from holdfast.tuning.artefacts import check_environment
 from holdfast.vault.store import default_root
 
 _SEVERITY = (Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.INVALID)
@@ -56,13 +59,20 @@ def run(
         return _story(current)
 
 
-def _story(run: Run) -> RunResult:
+def begin(run: Run) -> tuple[Prepared, Plans, FittedMap]:
+    """Everything before training: seal the base, read the data, freeze the prompts, fit the map."""
+    check_environment(run.plan.train)
     write_text(run.store.path("plan.json"), run.plan.model_dump_json(indent=1) + "\n")
     seal(run)
     prepared = prepare(run)
     plans = freeze_plans(run, prepared)
+    refuse_overlap(run.plan, prepared.buffer, plans.full)
     _identify(run, prepared.dataset)
-    fitted = map_base(run, prepared)
+    return prepared, plans, map_base(run, prepared)
+
+
+def _story(run: Run) -> RunResult:
+    prepared, plans, fitted = begin(run)
     base = evaluate(run, plans.full, BASE, BASE, run.base)
     evaluate(run, plans.epoch, f"{BASE}@epoch", BASE, run.base)
 

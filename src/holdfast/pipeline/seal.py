@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from holdfast.core.errors import IntegrityError
-from holdfast.core.records import ModelKind, ModelRef
+from holdfast.core.records import ModelRef
 from holdfast.pipeline.context import BASE, Run
 from holdfast.vault.manifest import describe
 from holdfast.vault.store import Vault
@@ -46,10 +46,22 @@ def seal(run: Run) -> None:
 
 def seal_result(run: Run, arm: str, folder: Path) -> None:
     """Seal the result of `arm` beside its base, so that it can be promoted and rolled back."""
-    kind: ModelKind = "adapter" if run.plan.train.tuner == "lora" else "merged"
-    ref = describe(run.base_folder, folder) if kind == "adapter" else describe(folder)
+    from holdfast.tuning.artefacts import kind_of
+
+    kind = kind_of(folder)
+    start = run.start_of(folder)
+    parents: tuple[str, ...] = (run.base_digest,)
+    vault = Vault(run.vault)
+    if kind == "adapter" and start != run.base_folder:
+        quantised = describe(start)
+        parents = (quantised.model_digest,)
+        vault.add(
+            start, _name(f"{run.plan.name}-nf4", quantised), kind="quantised",
+            parents=(run.base_digest,),
+        )  # fmt: skip
+    ref = describe(start, folder) if kind == "adapter" else describe(folder)
     name = _name(f"{run.plan.name}-{arm}", ref)
-    Vault(run.vault).add(folder, name, kind=kind, parents=(run.base_digest,))
+    vault.add(folder, name, kind=kind, parents=parents)
 
 
 def _name(stem: str, ref: ModelRef) -> str:

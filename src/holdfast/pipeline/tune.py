@@ -16,9 +16,12 @@ from holdfast.models.loaded import LoadedModel
 from holdfast.pipeline.context import Run
 from holdfast.pipeline.evaluate import Plans, evaluate, refusal, task_success
 from holdfast.pipeline.prepare import Prepared
-from holdfast.tuning.methods.sft.method import ArmSpec, train
+from holdfast.tuning.artefacts import deploy
+from holdfast.tuning.methods.arm import train
+from holdfast.tuning.methods.spec import ArmSpec
 from holdfast.tuning.monitor import AlarmRule, Monitor
-from holdfast.tuning.protections.replay_kl.protection import ReplayKL
+from holdfast.tuning.protections.base import Materials
+from holdfast.tuning.protections.stack import make
 from holdfast.tuning.scaling import rescale, sweep
 
 PROTECTED = "protected"
@@ -34,23 +37,29 @@ class Trained:
     """The result: an adapter folder, or full weights."""
 
 
-def tune(run: Run, prepared: Prepared, plans: Plans, fitted: FittedMap, arm: str) -> Trained:
-    """Train `arm` (or finish it), with an evaluation and a drift report for every checkpoint."""
+def spec_of(run: Run, prepared: Prepared, fitted: FittedMap, arm: str) -> ArmSpec:
+    """What `arm` is: the plan's method on the prepared rows, with its protection and monitor."""
     plan = run.plan
     config = plan.train.model_copy(update={"seed": derive(plan.seed, "train") % 2**31})
     probe = ProbeSet.pick(
         fitted, seed=plan.seed, harmful=plan.monitor.probes, harmless=plan.monitor.probes
     )
-    protection = ReplayKL(plan.protect.options, prepared.buffer) if arm == PROTECTED else None
-    spec = ArmSpec(
+    materials = Materials(prepared.buffer, fitted)
+    protection = make(plan.protect.specs, materials) if arm == PROTECTED else None
+    return ArmSpec(
         name=arm, base=run.base_folder, rows=prepared.rows, out=run.store.path(f"arms/{arm}"),
         config=config, protection=protection,
         monitor=Monitor.of(
             probe, prepared.openings, fitted,
             rule=AlarmRule(plan.monitor.rise, plan.monitor.min_prompts),
         ),
-        watch=plan.monitor,
+        watch=plan.monitor, judge=prepared.judge,
     )  # fmt: skip
+
+
+def tune(run: Run, prepared: Prepared, plans: Plans, fitted: FittedMap, arm: str) -> Trained:
+    """Train `arm` (or finish it), with an evaluation and a drift report for every checkpoint."""
+    spec = spec_of(run, prepared, fitted, arm)
 
     def on_epoch(step: int, _epoch: float, model: LoadedModel) -> None:
         evaluate(run, plans.epoch, f"{arm}@step-{step}", arm, model)
@@ -72,12 +81,13 @@ def drift(run: Run, fitted: FittedMap, arm: str, step: int, model: LoadedModel) 
 
 
 def _finish(run: Run, plans: Plans, arm: str, out: Path, record: TrainingRecord) -> Trained:
-    """Choose the adapter's scale on validation (protected arm), and place the result in `final`."""
+    """Choose the adapter's scale on validation (protected arm); make the artefact in `final`."""
     last = out / record.checkpoints[-1].path
     final = out / "final"
-    sweeps = arm == PROTECTED and run.plan.train.tuner == "lora"
+    sweeps = arm == PROTECTED and run.plan.train.scalable
     scales = run.plan.protect.scales if sweeps else (1.0,)
-    inputs = {"model": record.checkpoints[-1].model_digest, "scales": sha256_json(scales)}
+    inputs = {"model": record.checkpoints[-1].model_digest, "scales": sha256_json(scales),
+              "deploy": run.plan.train.deploy}  # fmt: skip
     name = f"arms/{arm}/training.json"
     if not run.store.finished(name, inputs):
         choices: tuple[ScaleChoice, ...] = ()
@@ -85,10 +95,10 @@ def _finish(run: Run, plans: Plans, arm: str, out: Path, record: TrainingRecord)
         if len(scales) > 1:
             choices = _sweep(run, plans, arm, last, scales)
             scale = next(choice.scale for choice in choices if choice.chosen)
-        shutil.rmtree(final, ignore_errors=True)
         if scale == 1.0:
-            shutil.copytree(last, final)
+            deploy(run.plan.train, run.base_folder, last, final)
         else:
+            shutil.rmtree(final, ignore_errors=True)
             rescale(last, scale, final)
         record = record.model_copy(update={"scales": choices})
         run.store.finish(name, record, inputs)
@@ -103,4 +113,4 @@ def _sweep(
         path = evaluate(run, plans.validation, f"validation/{arm}@{scale}", arm, model)
         return task_success(path, plans.validation), refusal(path, plans.validation)
 
-    return sweep(run.load(adapter), measured, scales=scales)
+    return sweep(run.load_result(adapter), measured, scales=scales)
