@@ -16,13 +16,17 @@ help: ## Show the targets
 
 setup: $(VENV)/.installed ## Create .venv with Holdfast, training and development extras
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.train: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-warn-script-location torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	$(BIN)/python -m pip install --quiet --no-warn-script-location -e '.[train]'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --no-warn-script-location -e '.[train,dev]'
 	@touch $@
 
-quickstart: setup ## The whole story on the embedded model; the report lands in runs/quickstart
+quickstart: $(VENV)/.train ## The whole story on the embedded model; the report lands in runs/quickstart
 	$(BIN)/holdfast quickstart --out runs/quickstart
 
 test: setup ## All tests
