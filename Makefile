@@ -42,8 +42,9 @@ types: setup ## Strict types
 arrows: setup ## Import directions
 	$(BIN)/lint-imports
 
-bench: setup ## Costs side by side: training step, generation, safety map
+bench: setup ## Costs side by side: training step, generation, safety map; start-up and the gate without torch
 	$(BIN)/python bench/costs.py
+	$(BIN)/python bench/startup.py
 
 study: setup ## Slow studies: harbor's sets over bases and seeds, ten quickstarts (resumable); the gate's false passes
 	$(BIN)/python bench/harbor_study.py
