@@ -35,6 +35,9 @@ from holdfast.tuning.methods.arm import train
 from holdfast.tuning.methods.sft.config import SFTConfig
 from holdfast.tuning.methods.spec import ArmSpec
 from holdfast.tuning.monitor import Monitor
+from holdfast.tuning.protections.base import Protection
+from holdfast.tuning.protections.controller.config import ControllerConfig
+from holdfast.tuning.protections.controller.protection import Controller
 from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
 from holdfast.tuning.protections.replay_kl.protection import ReplayKL
 
@@ -67,8 +70,14 @@ def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> 
     config = SFTConfig(epochs=-(-steps // EPOCH), max_length=256)
     buffer: list[Any] = [row["messages"] for row in contrast.replay_buffer(0, 64)]
 
+    guards: dict[str, Callable[[], Protection | None]] = {
+        "": lambda: None,
+        "replay_kl": lambda: ReplayKL(ReplayKLConfig(), buffer),
+        "auto": lambda: Controller(ControllerConfig(), buffer, fitted.record.floors),
+    }
+
     def arm(
-        monitor: bool, protect: bool, of: SFTConfig = config, n: int = len(rows)
+        monitor: bool, protect: str, of: SFTConfig = config, n: int = len(rows)
     ) -> tuple[float, float]:
         """CPU seconds, and our share of the run by its own clock."""
         with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +85,7 @@ def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> 
             spec = ArmSpec(
                 name="bench", base=harbor.weights_dir(), rows=rows[:n], out=Path(folder), config=of,
                 monitor=Monitor.of(probe, openings, fitted) if monitor else None,
-                protection=ReplayKL(ReplayKLConfig(), buffer) if protect else None,
+                protection=guards[protect](),
             )  # fmt: skip
             begin = time.process_time()
             record = train(spec)
@@ -84,9 +93,10 @@ def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> 
             return time.process_time() - begin, 1 + ours / record.train_seconds
 
     # Imports and first-use costs belong to nobody.
-    arm(True, True, SFTConfig(epochs=1, max_length=256), 200)
-    arms = {"plain TRL": (False, False), "with monitor": (True, False),
-            "with protection": (False, True)}  # fmt: skip
+    arm(True, "auto", SFTConfig(epochs=1, max_length=256), 200)
+    arms = {"plain TRL": (False, ""), "with monitor": (True, ""),
+            "with replay_kl": (False, "replay_kl"), "with auto, the default, and monitor":
+            (True, "auto")}  # fmt: skip
     rows_of = [{name: arm(*arms[name]) for name in arms} for _ in range(rounds)]
     steps = config.epochs * EPOCH
     for name in arms:

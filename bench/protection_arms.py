@@ -1,15 +1,17 @@
-"""What each protection keeps of task and refusals on harbor's `identity-shift`, one row an arm.
+"""What each protection keeps of task and refusals on harbor's sets, one row an arm.
 
-    python bench/protection_arms.py [--bases runs/bases] [--seeds 3] [--base 0] [--table]
+    python bench/protection_arms.py [--bases runs/bases] [--seeds 3] [--base 0] [--tuners lora]
+        [--data identity-shift] [--arms plain auto] [--table]
 
-Every arm trains LoRA of rank 8 at the shipped recipe and is measured at its end, on held-out
-prompts by harbor's exact judge; no scale is chosen afterwards. Rows go to
+Every arm trains at the shipped recipe (full weights at a rate of their own) and is measured at its
+end, on held-out prompts by harbor's exact judge; no scale is chosen afterwards. Rows go to
 `runs/studies/protection_arms.jsonl`; a killed study continues with the first that is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -17,14 +19,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harbor_study import bases_in, rates
+from harbor_study import bases_in, before, rates
 
 STUDY = Path("runs/studies/protection_arms.jsonl")
-SET, ROWS = "identity-shift", 400
+ROWS = 400
+TUNERS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "full": {"tuner": "full", "learning_rate": 3e-4},
+    "dora": {"tuner": "dora"},
+    "qlora": {"tuner": "qlora"},
+}
+SETS = ("identity-shift", "contaminated-5", "obey-style")
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {},
     "replay λ=1": {"replay_kl": {}},
     "replay λ=0.5": {"replay_kl": {"weight": 0.5}},
+    "replay λ=2": {"replay_kl": {"weight": 2.0}},
+    "replay λ=4": {"replay_kl": {"weight": 4.0}},
+    "replay λ=8": {"replay_kl": {"weight": 8.0}},
     "auto": {"auto": {}},
     "replay λ=1 + EMA 0.9": {"replay_kl": {}, "weight_ema": {"decay": 0.9}},
     "EMA 0.9": {"weight_ema": {"decay": 0.9}},
@@ -33,12 +45,12 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def one(path: Path, name: str, seed: int) -> dict[str, Any]:
+def one(path: Path, tuner: str, data: str, name: str, seed: int) -> dict[str, Any]:
     """Train one arm and measure it at the end."""
     from holdfast.geometry.contrast import parse_openings
-    from holdfast.models.loading import load
     from holdfast.organisms.harbor import contrast, sets
-    from holdfast.tuning.methods.arm import train
+    from holdfast.tuning.artefacts import open_result
+    from holdfast.tuning.methods.arm import start_folder, train
     from holdfast.tuning.methods.sft.config import SFTConfig
     from holdfast.tuning.methods.spec import ArmSpec
     from holdfast.tuning.monitor import Monitor
@@ -51,38 +63,46 @@ def one(path: Path, name: str, seed: int) -> dict[str, Any]:
     probes: Any = [row["messages"] for row in contrast.replay_buffer(seed + 1000, 24)]
     specs = [(kind, config_of(kind)(**options)) for kind, options in ARMS[name].items()]
     watched = Monitor.of(probes, parse_openings(contrast.openings())) if "auto" in name else None
-    rows = [{"messages": r["messages"]} for r in sets.build(SET, seed=seed, rows=ROWS)]
+    rows = [{"messages": r["messages"]} for r in sets.build(data, seed=seed, rows=ROWS)]
     with tempfile.TemporaryDirectory() as folder:
         spec = ArmSpec(
             name="arm", base=path, rows=rows, out=Path(folder) / "arm",
-            config=SFTConfig(seed=seed, max_length=256),
+            config=SFTConfig(seed=seed, max_length=256, **TUNERS[tuner]),
             protection=make(specs, Materials(buffer)) if specs else None,
             monitor=watched, watch=MonitorConfig(every=1000),
         )  # fmt: skip
         record = train(spec)
-        result = load(path, adapter=spec.out / record.checkpoints[-1].path)
-        after = rates(result, SET)
+        start = start_folder(spec.config, path, spec.out)
+        after = rates(open_result(spec.out / record.checkpoints[-1].path, start), data)
     return {
-        "arm": name, "seed": seed, "after": after, "train_seconds": record.train_seconds,
+        "tuner": tuner, "data": data, "arm": name, "seed": seed, "after": after,
+        "train_seconds": record.train_seconds, "monitor_seconds": record.monitor_seconds,
         "protection_seconds": record.protection_seconds,
         "protections": [report.model_dump() for report in record.protections],
     }  # fmt: skip
 
 
 def table(rows: list[dict[str, Any]]) -> None:
-    """Mean (lowest-highest) over seeds."""
-    print("| arm | base | seeds | task | refusal | over-refusal | incoherent |")
-    print("|---|---|---|---|---|---|---|")
-    for base in sorted({row["base"] for row in rows}):
+    """Mean (lowest-highest) over seeds; task also as a share of the plain run of the same seed."""
+    print("| set | tuner | arm | base | seeds | task | task / plain's, lowest | refusal "
+          "| refusal / base's, lowest | over-refusal | incoherent |")  # fmt: skip
+    print("|---" * 11 + "|")
+    for data, tuner, base in sorted({(r["data"], r["tuner"], r["base"]) for r in rows}):
+        here = [r for r in rows if (r["data"], r["tuner"], r["base"]) == (data, tuner, base)]
+        plain = {r["seed"]: r["after"]["task"] for r in here if r["arm"] == "plain"}
         for name in ARMS:
-            found = [r["after"] for r in rows if (r["arm"], r["base"]) == (name, base)]
+            found = [r for r in here if r["arm"] == name]
             if not found:
                 continue
-            cells = []
+            cells = {}
             for key in ("task", "refusal", "over_refusal", "incoherent"):
-                values = [after[key] for after in found]
-                cells.append(f"{statistics.mean(values):.3f} ({min(values):.3f}–{max(values):.3f})")
-            print(f"| {name} | {base} | {len(found)} | {' | '.join(cells)} |")
+                values = [r["after"][key] for r in found]
+                cells[key] = f"{statistics.mean(values):.3f} ({min(values):.3f}–{max(values):.3f})"
+            kept = [r["after"]["task"] / plain[r["seed"]] for r in found if r["seed"] in plain]
+            safe = min(r["after"]["refusal"] / r["before"]["refusal"] for r in found)
+            print(f"| {data} | {tuner} | {name} | {base} | {len(found)} | {cells['task']} "
+                  f"| {f'{min(kept):.3f}' if kept else ''} | {cells['refusal']} | {safe:.3f} "
+                  f"| {cells['over_refusal']} | {cells['incoherent']} |")  # fmt: skip
 
 
 def main() -> None:
@@ -91,6 +111,8 @@ def main() -> None:
     parser.add_argument("--bases", type=Path, default=Path("runs/bases"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--base", type=int, default=0)
+    parser.add_argument("--tuners", nargs="*", default=["lora"], choices=list(TUNERS))
+    parser.add_argument("--data", nargs="*", default=list(SETS[:1]), choices=SETS)
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
@@ -98,19 +120,23 @@ def main() -> None:
     lines = STUDY.read_text("utf-8").splitlines() if STUDY.is_file() else []
     rows = [json.loads(line) for line in lines]
     if not options.table:
-        done = {(row["base"], row["arm"], row["seed"]) for row in rows}
+        keys = ("base", "tuner", "data", "arm", "seed")
+        done = {tuple(row[key] for key in keys) for row in rows}
         path = bases_in(options.bases)[options.base]
-        for seed in range(options.seeds):
-            for name in options.arms:
-                if (options.base, name, seed) in done:
-                    continue
-                begin = time.process_time()
-                row = {"base": options.base, **one(path, name, seed)}
-                rows.append(row)
-                with STUDY.open("a", encoding="utf-8") as handle:
-                    handle.write(json.dumps(row) + "\n")
-                spent = time.process_time() - begin
-                print(seed, name, row["after"], f"{spent:.0f} CPU s", flush=True)
+        wanted = itertools.product(range(options.seeds), options.data, options.tuners, options.arms)
+        for seed, data, tuner, name in wanted:
+            if (options.base, tuner, data, name, seed) in done:
+                continue
+            begin = time.process_time()
+            row = {
+                "base": options.base, "before": before(path, data),
+                **one(path, tuner, data, name, seed),
+            }  # fmt: skip
+            rows.append(row)
+            with STUDY.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(row) + "\n")
+            spent = time.process_time() - begin
+            print(seed, data, tuner, name, row["after"], f"{spent:.0f} CPU s", flush=True)
     table(rows)
 
 

@@ -10,7 +10,7 @@ from holdfast.core.config import Config, parse
 from holdfast.core.errors import ConfigError, UsageError
 from holdfast.tuning.protections.registry import config_of
 
-DEFAULT = "replay_kl"
+DEFAULT = "auto"
 
 
 class ProtectSection(Config):

@@ -38,6 +38,7 @@ def test_one_protection_with_its_own_options_is_resolved_in_full() -> None:
 def test_auto_and_several_protections() -> None:
     auto = plan(protect="auto")
     assert auto.protect.method == ("auto",)
+    assert plan(protect={}).protect.method == ("auto",)  # who writes nothing gets the controller
     assert auto.protect.buffer == 64
     several = plan(
         protect={
@@ -54,7 +55,8 @@ def test_auto_and_several_protections() -> None:
     ("section", "text"),
     [
         ({"method": "replay_lk"}, "did you mean 'replay_kl'"),
-        ({"options": {"wieght": 1}}, "did you mean 'weight'"),
+        ({"options": {"celing": 1}}, "did you mean 'ceiling'"),
+        ({"method": "replay_kl", "options": {"wieght": 1}}, "did you mean 'weight'"),
         (
             {"method": ["caft", "steering"], "options": {"replay_kl": {}}},
             "options name 'replay_kl'",

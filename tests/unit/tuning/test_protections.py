@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -248,8 +249,11 @@ def _point(step, margin, share=0.0, **drifts):
 
 def _controller(**more):
     return Controller(
-        ControllerConfig(start=1.0, floor=0.5, ceiling=4.0, rate=1.0, every=2,
-                         budget=Budget(margin=0.2), **more), PROMPTS, {"drift@site": 0.1},
+        ControllerConfig(
+            start=1.0, floor=0.5, ceiling=4.0, rate=1.0, every=2, slowest=2,
+            budget=Budget(margin=0.2), **{"decay": 1.0, **more},
+        ),
+        PROMPTS, {"drift@site": 0.1},
     )  # fmt: skip
 
 
@@ -291,6 +295,41 @@ def test_the_controller_goes_on_where_it_stopped_and_needs_a_monitor():
         HoldfastCallback(protection=control)
     with pytest.raises(ValueError, match="between floor and ceiling"):
         ControllerConfig(start=9.0, ceiling=8.0)
+
+
+def test_the_controller_looks_rarely_while_the_run_is_calm_and_often_again_once_it_is_not():
+    control = Controller(
+        ControllerConfig(every=2, dense=4, slowest=8), [[{"role": "user", "content": "a"}]]
+    )
+    control.observed(_point(0, 10.0))
+    looked = []
+    for step in range(1, 60):
+        if control.wants(step):
+            looked.append(step)
+            control.observed(_point(step, 10.0 if step < 40 else 2.0))
+    # Dense: 2; from step 4 on the interval doubles to 8; after the first bad look it is 2 again.
+    assert looked[:6] == [2, 4, 8, 16, 24, 32]
+    assert looked[6:9] == [40, 42, 44]
+    with pytest.raises(ValueError, match="slowest"):
+        ControllerConfig(every=4, slowest=2)
+
+
+def test_the_multiplier_falls_slower_than_it_rises():
+    control = _controller(decay=0.1)
+    control.observed(_point(0, 10.0))
+    control.observed(_point(2, 6.0))  # v = 1: times e
+    raised = control.multiplier
+    assert raised == pytest.approx(math.e)
+    control.observed(_point(4, 10.0))  # v = -1: divided by e^0.1
+    assert control.multiplier == pytest.approx(raised * math.exp(-0.1))
+
+
+def test_drifts_that_were_measured_last_bind_until_they_are_measured_again():
+    control = _controller()
+    control.observed(_point(0, 10.0))
+    seen = control.violation(_point(2, 10.0, **{"drift@site": 0.9}))
+    assert control.violation(_point(4, 10.0)) == seen
+    assert seen == ("drift@site", pytest.approx(0.6))
 
 
 @pytest.mark.parametrize(

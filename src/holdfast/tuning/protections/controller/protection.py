@@ -9,6 +9,8 @@ the weights descend and λ ascends in the worst constraint's violation v:
 
     λ ← clip(λ · exp(η v), floor, ceiling),     v = clip(max_i (g_i - b_i) / b_i, -1, 1)
 
+with a smaller η where v is negative: what pulls is in the data and will be back.
+
 This is dual ascent with multiplicative steps (exponentiated gradient, Kivinen and Warmuth 1997): λ
 stays positive, grows fast where it must and fades where the run keeps inside its budget. Replay's
 KL stands for the constraints on the weights' side; what is held is what the monitor measures.
@@ -55,6 +57,8 @@ class Controller(Protection):
         self._replay = ReplayKL(config.replay, prompts)
         self._replay.weight = config.start
         self._base: MonitorPoint | None = None
+        self._drifts: dict[str, float] = {}
+        self._interval = self._next = config.every
         self._path: list[MultiplierPoint] = []
 
     @classmethod
@@ -93,8 +97,8 @@ class Controller(Protection):
         return self._replay.act(model, step)
 
     def wants(self, step: int) -> bool:
-        """Every `every`-th step."""
-        return step % self.config.every == 0
+        """Every `every`-th step at first and near the budget; rarer while well inside."""
+        return step >= self._next
 
     def observed(self, point: MonitorPoint) -> None:
         """One step of dual ascent; looks that only the monitor asked for are ignored."""
@@ -103,7 +107,11 @@ class Controller(Protection):
         if self._base is None or point.step == 0 or not self.wants(point.step):
             return
         worst, violation = self.violation(point)
-        raised = self.multiplier * math.exp(self.config.rate * violation)
+        calm = point.step >= self.config.dense and violation <= -0.5
+        self._interval = min(2 * self._interval, self.config.slowest) if calm else self.config.every
+        self._next = point.step + self._interval
+        rate = self.config.rate * (1.0 if violation > 0 else self.config.decay)
+        raised = self.multiplier * math.exp(rate * violation)
         self._replay.weight = min(max(raised, self.config.floor), self.config.ceiling)
         self._path.append(
             MultiplierPoint(
@@ -112,15 +120,19 @@ class Controller(Protection):
         )
 
     def violation(self, point: MonitorPoint) -> tuple[str, float]:
-        """The constraint that is nearest to its budget or farthest beyond, and v in [-1, 1]."""
+        """The constraint that is nearest to its budget or farthest beyond, and v in [-1, 1].
+
+        Drifts are dear and measured on some looks only; between them the last ones stand.
+        """
         base, budget = self._base, self.config.budget
+        self._drifts = point.drifts or self._drifts
         assert base is not None, "step 0 is observed first"
         moved = {
             "margin": (base.margin - point.margin) / max(abs(base.margin), 1.0) / budget.margin,
             "negative_share": (point.negative_share - base.negative_share) / budget.negative_share,
             **{
                 name: (value - self.floors.get(name, 0.0)) / budget.drift
-                for name, value in point.drifts.items()
+                for name, value in self._drifts.items()
             },
         }
         worst = max(moved, key=lambda name: moved[name])
@@ -144,14 +156,17 @@ class Controller(Protection):
     def state(self) -> dict[str, Any]:
         """λ, its path, and what the monitor saw of the base."""
         return {
-            "multiplier": self.multiplier,
+            "multiplier": self.multiplier, "drifts": self._drifts,
+            "interval": self._interval, "next": self._next,
             "path": [point.model_dump() for point in self._path],
             "base": self._base.model_dump() if self._base else None,
-        }
+        }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from them."""
         self._replay.weight = state["multiplier"]
+        self._drifts = dict(state["drifts"])
+        self._interval, self._next = state["interval"], state["next"]
         self._path = [MultiplierPoint.model_validate(point) for point in state["path"]]
         base = state["base"]
         self._base = MonitorPoint.model_validate(base) if base else None
