@@ -51,7 +51,7 @@ TASK_MARGIN = 0.05
 """Largest loss of held-out task success against the failed run that a repair may have."""
 SCREEN = 0.15
 """A candidate that worsens a metric by more on the first look is not looked at more closely."""
-MOST_PAIRS = 120
+MOST_PAIRS = 240
 """Pairs that answer failures; as many rows stand against them twice (see `repair.pairs`)."""
 
 

@@ -21,7 +21,7 @@ from holdfast.pipeline.prepare import Prepared
 from holdfast.repair.failures import HARM_KINDS
 from holdfast.repair.pairs import refuse_overlap
 
-CHOICE, POOL, QUICK = 60, 50, 20
+CHOICE, POOL, QUICK = 60, 100, 20
 """Prompts per suite: to choose on, to make pairs from, and of the former for a quick look."""
 LEAST = 10
 """Fewer prompts of a suite say nothing and are left out."""
