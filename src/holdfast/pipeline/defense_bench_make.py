@@ -1,0 +1,42 @@
+"""Making the arms of the defence bench in a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from holdfast.pipeline import defense_bench_controls as controls
+from holdfast.pipeline import defense_bench_edits as edits
+from holdfast.pipeline import defense_bench_repairs as repairs
+from holdfast.pipeline.defense_bench_arms import Arm
+from holdfast.pipeline.defense_bench_cell import Cell
+from holdfast.pipeline.defense_bench_edits import Made, Options
+from holdfast.pipeline.defense_bench_twins import norm
+
+__all__ = ["Made", "build"]
+
+_MAKERS: dict[str, Callable[[Cell, Arm, Options], Made]] = {
+    "trained": edits.trained,
+    "scaled": edits.scaled,
+    "random revert": edits.random_revert,
+    "revert": edits.revert,
+    "safe_lora": edits.safe_lora,
+    "resta": repairs.resta,
+    "realign": repairs.realigned,
+    "random twin": controls.random_twin,
+    "shrunk twin": controls.shrunk_twin,
+}
+
+
+def build(cell: Cell, arm: Arm, options: Options) -> Made:
+    """Make `arm` in `cell`; work that another arm or configuration did already is used again.
+
+    Raises:
+        HoldfastError: the arm is refused there, or its training failed.
+    """
+    if arm.maker == "none":
+        return Made(None)
+    found = _MAKERS[arm.maker](cell, arm, options)
+    if found.folder is not None and (found.folder / "adapter_config.json").is_file():
+        found.norms["update"] = norm(edits.updated(found.folder))
+    found.norms["plain"] = norm(edits.updated(cell.plain(arm).at(edits.at(options))[1]))
+    return found
