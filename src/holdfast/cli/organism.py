@@ -32,12 +32,28 @@ def list_organisms(as_json: bool) -> None:
 
 
 @command.command("build")
-@click.argument("name", type=click.Choice(sorted(_ORGANISMS)))
+@click.argument("name", type=click.Choice([*sorted(_ORGANISMS), "zoo"]))
 @click.option("--seed", default=0, show_default=True, help="Base seed: corpus order and weights.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; runs/zoo for the zoo.")
 @click.option("--steps", type=int, default=None, help="Fewer steps make an immature base.")
-def build(name: str, seed: int, out: Path, steps: int | None) -> None:
-    """Train a base from its recipe; the same seed gives the same weights. Resumable."""
+@click.option("--base", "bases", multiple=True, type=click.Path(path_type=Path, exists=True),
+              help="Zoo: base 0, 1 and 2 in order; the shipped base where absent.")  # fmt: skip
+@click.option("--members", help="Zoo: ids, families, groups or splits, with * and ?.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Zoo: processes.")  # fmt: skip
+@click.option("--minutes", type=float, default=float("inf"), show_default="all of it",
+              help="Zoo: start no member after so long.")  # fmt: skip
+@click.option("--table", is_flag=True, help="Zoo: print the tables of what is built, build none.")
+def build(
+    name: str, seed: int, out: Path | None, steps: int | None, bases: tuple[Path, ...],
+    members: str | None, workers: int, minutes: float, table: bool,
+) -> None:  # fmt: skip
+    """Train a base from its recipe, or the zoo: fine-tunes with known outcomes. Resumable."""
+    if name == "zoo":
+        _zoo(out or Path("runs/zoo"), bases, members, workers, minutes, table)
+        return
+    if out is None:
+        raise UsageError("no folder for the model", next_step="give --out")
     from holdfast.cli.progress import progress_bar
     from holdfast.organisms.harbor import recipe
 
@@ -47,6 +63,27 @@ def build(name: str, seed: int, out: Path, steps: int | None) -> None:
             lambda report: progress(f"loss {report.loss:.3f}", report.step, report.steps),
         )  # fmt: skip
     click.echo(f"{name} with seed {seed} is in {out}.")
+
+
+def _zoo(
+    out: Path, bases: tuple[Path, ...], members: str | None, workers: int, minutes: float,
+    table: bool,
+) -> None:  # fmt: skip
+    if table:
+        from holdfast.pipeline.zoo_table import tables
+
+        click.echo(tables(out))
+        return
+    from holdfast.cli.progress import progress_bar
+    from holdfast.organisms.harbor import weights_dir
+    from holdfast.pipeline import zoo
+
+    with progress_bar("building the zoo") as progress:
+        held = zoo.build(
+            out, list(bases) or [weights_dir()], members=members, workers=workers,
+            minutes=minutes, progress=progress,
+        )  # fmt: skip
+    click.echo(f"{held} of the members asked for are in {out}.")
 
 
 @command.command("export")

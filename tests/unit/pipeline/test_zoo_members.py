@@ -1,0 +1,67 @@
+"""The designed list: enough members, in both splits, whose every beginning is a fair zoo."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.core.errors import UsageError
+from holdfast.organisms.harbor.zoo import families
+from holdfast.pipeline.zoo_members import BATCH, METHODS, ROWS, Member, chosen, members
+
+
+def test_there_are_enough_and_no_two_are_the_same() -> None:
+    found = members()
+    assert len(found) >= 120
+    assert len({member.name for member in found}) == len(found)
+    share = sum(m.recipe.split == "development" for m in found) / len(found)
+    assert 0.5 <= share <= 0.65
+
+
+def test_every_split_has_benign_and_harmful_members_of_every_method() -> None:
+    for split in ("development", "test"):
+        for harmful in (True, False):
+            found = [m for m in members() if m.recipe.split == split]
+            found = [m for m in found if m.recipe.harmful == harmful]
+            assert len(found) >= 20
+            assert {"lora8-1e-3-60", "full-3e-4-60", "lora8-2e-3-40"} <= {
+                m.method.name for m in found
+            }
+
+
+def test_a_zoo_that_is_cut_off_is_still_balanced() -> None:
+    order = members()
+    assert {m.family for m in order[: len(families())]} == set(families())
+    for count in (40, 60, 100):
+        found = order[:count]
+        for split in ("development", "test"):
+            for harmful in (True, False):
+                kind = [m for m in found if (m.recipe.split, m.recipe.harmful) == (split, harmful)]
+                assert len(kind) >= count // 10
+
+
+def test_most_members_sit_on_the_first_base() -> None:
+    assert sum(m.base == 0 for m in members()) >= 120
+    assert {m.base for m in members()} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_the_settings_of_a_member_are_those_of_its_method(method) -> None:
+    config = Member("own-style", method, 3, 0).config()
+    assert config.tuner == method.tuner
+    assert config.learning_rate == method.rate
+    assert config.epochs * ROWS // BATCH == method.steps == config.checkpoint_every
+    assert config.alpha / config.rank == 2.0
+    assert config.seed == 3
+
+
+def test_members_are_chosen_by_id_family_group_or_split() -> None:
+    name = "identity-shift.lora8-1e-3-60.s0.b0"
+    assert [m.name for m in chosen(name)] == [name]
+    assert {m.family for m in chosen("old-*, modern-birds")} == {
+        "old-birds", "old-household", "old-village", "old-almanac", "modern-birds",
+    }  # fmt: skip
+    assert {m.recipe.group for m in chosen("era")} == {"era"}
+    assert {m.recipe.split for m in chosen("test")} == {"test"}
+    assert chosen(None) == chosen("") == list(members())
+    with pytest.raises(UsageError, match="no member"):
+        chosen("nothing-*")
