@@ -3,7 +3,8 @@
 The alarm is the share of harmful probe prompts whose refusal margin has turned negative: of the
 signals tried in `research/organism.md`, section 6, the one that moved with behaviour and stayed
 still on benign controls. Mean margin, first-token KL and the drifts move earlier, and on benign
-controls too; they are recorded to explain, not to alarm.
+controls too; they are recorded to explain, not to alarm. Where a `Watch` is given, its combined
+score decides in place of the share, with a false-alarm rate per run (docs/monitors.md).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from holdfast.models.activations import last_prompt
 from holdfast.models.hooks import quiet_eval
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.scoring import openings_and_answers, refusal_margin
+from holdfast.tuning.monitors.looking import Blame, Looking, Sight
+from holdfast.tuning.monitors.watch import Seen, Watch
 
 if TYPE_CHECKING:
     from holdfast.geometry.contrast import Openings
@@ -59,6 +62,8 @@ class _Base(NamedTuple):
     """[n, KL_POSITIONS, vocab]."""
     share: float
     """Its share of negative margins."""
+    digest: str = ""
+    """Its identity."""
 
 
 class Monitor:
@@ -71,6 +76,8 @@ class Monitor:
         *,
         drifts: Drifts | None = None,
         rule: AlarmRule | None = None,
+        watch: Watch | None = None,
+        sight: Sight | None = None,
         batch_size: int = 64,
     ) -> None:
         if not harmful:
@@ -89,6 +96,12 @@ class Monitor:
         self._drifts = drifts
         self._batch = batch_size
         self._base: _Base | None = None
+        self.looking = (
+            Looking(watch, self.harmful, self._openings, self._n_refusal, sight=sight,
+                    batch_size=batch_size)
+            if watch is not None else None
+        )  # fmt: skip
+        """The combined monitor, where it decides."""
 
     @classmethod
     def of(
@@ -98,21 +111,27 @@ class Monitor:
         safety_map: FittedMap | None = None,
         *,
         rule: AlarmRule | None = None,
+        watch: Watch | None = None,
     ) -> Self:
         """From plain harmful prompts, or from a probe set, with drifts where a map is given.
+
+        `watch` decides about the alarm in place of the rule.
 
         Raises:
             UsageError: a safety map with plain prompts: drifts need the map's own probe set.
         """
         if safety_map is None:
             prompts = probe if isinstance(probe, Sequence) else probe.harmful
-            return cls(prompts, openings, rule=rule)
+            return cls(prompts, openings, rule=rule, watch=watch)
         if isinstance(probe, Sequence):
             raise UsageError(
                 "drifts need the safety map's own probe prompts",
                 next_step="pass probe=ProbeSet.pick(safety_map, seed=…)",
             )
-        return cls(probe.harmful, openings, drifts=_drifts(safety_map, probe), rule=rule)
+        return cls(
+            probe.harmful, openings, drifts=_drifts(safety_map, probe), rule=rule, watch=watch,
+            sight=_sight(safety_map, probe) if watch is not None else None,
+        )  # fmt: skip
 
     @property
     def prepared(self) -> bool:
@@ -126,14 +145,21 @@ class Monitor:
 
     def settings(self) -> dict[str, Any]:
         """All that an alarm depends on, JSON-ready."""
+        watched = {"watch": self.looking.watch.settings()} if self.looking else {}
         return {
             "prompts": sha256_json(self.harmful), "openings": self._openings,
             "refusals": self._n_refusal, "rise": self.rule.rise,
-            "min_prompts": self.rule.min_prompts,
+            "min_prompts": self.rule.min_prompts, **watched,
         }  # fmt: skip
+
+    def wants(self, step: int) -> bool:
+        """Whether it must look after optimizer step `step`, whatever the schedule says."""
+        return self.looking is not None and self.looking.watch.wants(step)
 
     def prepare(self, base: LoadedModel) -> None:
         """Keep the base's own answers, distributions and share; once, before any training."""
+        if self.looking:
+            self.looking.prepare(base)
         texts = base.generate(
             self.harmful, max_new_tokens=KL_POSITIONS, batch_size=self._batch, temperature=0.0
         )
@@ -141,31 +167,51 @@ class Monitor:
         end = [min(base.end_tokens, default=base.pad_token)] * KL_POSITIONS
         answers = [(base.encode_answer(text) + end)[:KL_POSITIONS] for text in texts]
         margins, log_probs = self._look(base, answers)
-        self._base = _Base(answers, log_probs, float((margins < 0).float().mean()))
+        share = float((margins < 0).float().mean())
+        self._base = _Base(answers, log_probs, share, base.digest)
 
     def observe(
         self, live: LoadedModel, step: int, loss: float | None, *, explain: bool = True
     ) -> MonitorPoint:
         """Look at the model after optimizer step `step`; weights and randomness are untouched.
 
-        Without `explain` the drifts are left out: they cost as much as the rest, and raise no
-        alarm.
+        Without `explain` the drifts are left out, unless the combined monitor reads them: they
+        cost as much as the rest.
         """
-        base = self._of_base()
+        base, looking = self._of_base(), self.looking
         begin = time.perf_counter()
+        due = looking is not None and looking.watch.due(step)
+        explain = explain or (due and looking is not None and "drifts" in looking.watch.needs)
+        seen: Seen | None = None
         with quiet_eval(live.model):
             margins, now = self._look(live, base.answers)
             drifts = self._drifts(live) if self._drifts and explain else {}
-        kl = (now.exp() * (now - base.log_probs)).sum(-1).mean()
+            kl = (now.exp() * (now - base.log_probs)).sum(-1).mean(-1)
+            if looking is not None and due:
+                seen = looking.look(live, step, margins, kl, drifts)
         share = float((margins < 0).float().mean())
+        fired = looking.watch.fired if looking is not None else share > self.threshold
         return MonitorPoint(
             step=step, loss=loss, margin=float(margins.mean()), negative_share=share,
-            first_token_kl=max(0.0, float(kl)), drifts=drifts,
-            seconds=time.perf_counter() - begin, alarm=share > self.threshold,
+            first_token_kl=max(0.0, float(kl.mean())), drifts=drifts,
+            seconds=time.perf_counter() - begin, alarm=fired,
+            score=seen.value if seen else None,
+            score_threshold=looking.watch.threshold if looking is not None and seen else None,
         )  # fmt: skip
 
-    def alarm(self, point: MonitorPoint, action: str) -> Alarm:
+    def blame(self, live: LoadedModel) -> Blame | None:
+        """Whom an alarm that has just fired names; None where the share of margins decides."""
+        return self.looking.blame(live) if self.looking else None
+
+    def alarm(self, point: MonitorPoint, action: str, blame: Blame | None = None) -> Alarm:
         """The record of an alarm raised at `point`."""
+        if self.looking and blame and point.score is not None:
+            watch = self.looking.watch
+            return Alarm(
+                step=point.step, rule=watch.rule(self._of_base().digest), value=point.score,
+                threshold=watch.threshold, action=action, concept=blame.concept, site=blame.site,
+                streams=blame.streams, rows=blame.rows,
+            )  # fmt: skip
         return Alarm(
             step=point.step, rule=f"negative_share > {self.threshold:.3f}",
             value=point.negative_share, threshold=self.threshold, action=action,
@@ -200,3 +246,9 @@ def _drifts(safety_map: FittedMap, probe: ProbeSet) -> Drifts:
         return point(safety_map, probe, last_prompt(live, probe.conversations, layers))
 
     return measure
+
+
+def _sight(safety_map: FittedMap, probe: ProbeSet) -> Sight:
+    site = safety_map.sites[0].name
+    categories = tuple(row.category for row in probe.rows if row.label == 1)
+    return Sight(site, safety_map.array("direction", site), categories)

@@ -26,3 +26,8 @@ class MonitorConfig(Config):
     """Prompts that must have turned at least."""
     probes: int = Field(24, ge=1)
     """Harmful probe prompts, and as many harmless ones for the drifts."""
+    detector: str = Field("share", min_length=1)
+    """What raises the alarm: `share`, that rise; `combined`, the shipped combined monitor; or a
+    file with parameters of one's own (docs/monitors.md)."""
+    false_alarms: float = Field(0.05, gt=0, lt=1)
+    """Accepted chance that a benign run has an alarm; of the combined monitor only."""

@@ -48,6 +48,10 @@ class Schedule:
         if self.explains(step):
             self._last = seconds
 
+    def spent(self, seconds: float) -> None:
+        """Account for work of the monitor between two observations."""
+        self._spent += seconds
+
     def state(self) -> dict[str, float]:
         """Counters, for a checkpoint."""
         return {"spent": self._spent, "last": self._last}

@@ -1,0 +1,1 @@
+"""What can be watched in training: streams, and the monitor that is combined from them."""
