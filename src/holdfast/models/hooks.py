@@ -79,14 +79,13 @@ def ablate(model: nn.Module, r_hat: Tensor) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def add_vector(model: nn.Module, layer: int, vector: Tensor) -> Iterator[None]:
-    """Add `vector` [d_model] to the output of block `layer` at every position."""
+def rewrite(model: nn.Module, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the output x [batch, position, d_model] of block `layer` by `change(x)`."""
     blocks = decoder_layers(model)
     block = blocks[_checked(layer, len(blocks))]
-    shift = vector.detach()
 
     def after(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        return _with_first(output, lambda x: x + shift.to(x.device, x.dtype))
+        return _with_first(output, change)
 
     with _eager(model):
         handle = block.register_forward_hook(after, prepend=True)
@@ -94,6 +93,14 @@ def add_vector(model: nn.Module, layer: int, vector: Tensor) -> Iterator[None]:
             yield
         finally:
             handle.remove()
+
+
+@contextlib.contextmanager
+def add_vector(model: nn.Module, layer: int, vector: Tensor) -> Iterator[None]:
+    """Add `vector` [d_model] to the output of block `layer` at every position."""
+    shift = vector.detach()
+    with rewrite(model, layer, lambda x: x + shift.to(x.device, x.dtype)):
+        yield
 
 
 @contextlib.contextmanager

@@ -6,9 +6,14 @@ Only `recipe` and `tokenizer` load the training libraries, and only when they ar
 
 from pathlib import Path
 
-__all__ = ["weights_dir"]
+__all__ = ["sae_dir", "weights_dir"]
 
 
 def weights_dir() -> Path:
     """Return the folder that holds the shipped weights (base seed 0, Hugging Face layout)."""
     return Path(__file__).resolve().parent / "weights"
+
+
+def sae_dir() -> Path:
+    """Return the folder of the sparse autoencoder of those weights (SAELens layout)."""
+    return Path(__file__).resolve().parent / "sae"

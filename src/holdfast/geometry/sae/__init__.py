@@ -1,0 +1,1 @@
+"""Sparse autoencoders: read or train one, say how faithful it is, compare models, edit latents."""
