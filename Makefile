@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup quickstart test lint types arrows bench study integrations-inspect throughput clean help
+.PHONY: setup quickstart test lint types arrows bench study integrations integrations-inspect throughput clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,21 @@ study: setup ## Slow studies: harbor's sets over bases and seeds, ten quickstart
 	$(BIN)/python bench/harbor_study.py
 	$(BIN)/python bench/quickstart_seeds.py
 	$(BIN)/python bench/coverage.py
+
+# Each framework pins packages that ours does not: one environment for each, exact pins, CPU only.
+INTEGRATIONS := .venv/integrations
+$(INTEGRATIONS)/%/.installed: bench/integrations/requirements/%.txt constraints.txt
+	$(PYTHON) -m venv $(INTEGRATIONS)/$*
+	PIP_CONSTRAINT= $(INTEGRATIONS)/$*/bin/python -m pip install --quiet --no-deps --no-compile -r $<
+	PIP_CONSTRAINT= $(INTEGRATIONS)/$*/bin/python -m pip install --quiet --no-deps --no-compile -r bench/integrations/requirements/holdfast.txt
+	PIP_CONSTRAINT= $(INTEGRATIONS)/$*/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@# Only CUDA builds of torchaudio are on the index; LLaMA-Factory imports its Python part alone.
+	rm -f $(INTEGRATIONS)/$*/lib/python*/site-packages/torchaudio/lib/*.so
+	@touch $@
+
+integrations: setup $(foreach n,old llamafactory axolotl unsloth,$(INTEGRATIONS)/$(n)/.installed) ## TRL at both ends, DDP, LLaMA-Factory, Axolotl, Unsloth: the real packages on harbor
+	$(BIN)/python bench/integrations/run.py
+	$(INTEGRATIONS)/old/bin/python -m pytest -q tests/unit/tuning/test_callback.py tests/unit/tuning/test_replay.py tests/unit/tuning/test_protections.py
 
 # Inspect pins packages that ours does not: it lives in an environment of its own.
 $(INSPECT)/.installed: constraints.txt

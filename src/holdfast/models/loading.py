@@ -22,6 +22,7 @@ from holdfast.core.records import ModelRef
 from holdfast.models import rendering
 from holdfast.models.architecture import with_gradients
 from holdfast.models.loaded import LoadedModel
+from holdfast.models.versions import check_positions, precision
 from holdfast.vault.manifest import describe
 
 # Whoever imports it next: on every start it says that an optional CPU kernel is not installed.
@@ -57,6 +58,7 @@ def load(
     """
     folder = resolve(source, code=trust_remote_code)
     _check_config(folder, trust_remote_code)
+    check_positions(folder)
     label = name or (str(source) if not Path(source).is_dir() else folder.resolve().name)
     ref = describe(folder, adapter, name=label)
     model: Any = _weights(folder, _dtype(dtype), trust_remote_code)
@@ -132,8 +134,8 @@ def _weights(folder: Path, dtype: str | torch.dtype, trust: bool) -> Any:
     try:
         with _no_bars():
             model, report = AutoModelForCausalLM.from_pretrained(
-                str(folder), dtype=dtype, use_safetensors=True, local_files_only=True,
-                trust_remote_code=trust, output_loading_info=True,
+                str(folder), use_safetensors=True, local_files_only=True,
+                trust_remote_code=trust, output_loading_info=True, **precision(dtype),
             )  # fmt: skip
     except (SafetensorError, RuntimeError, KeyError) as error:  # unreadable, or of other shapes
         raise _corrupted(folder, str(error)) from error

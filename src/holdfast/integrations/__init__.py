@@ -1,0 +1,1 @@
+"""Holdfast inside other frameworks: one `holdfast:` section, one callback, one attestation."""
