@@ -1,0 +1,1 @@
+"""What the base model says of a row: three harm scores with their nulls, spillover, narrowness."""
