@@ -67,3 +67,130 @@ def methods_command(
             click.echo(json.dumps(found))
     else:
         click.echo(method_table.markdown(made))
+
+
+@command.command("monitors")
+@click.option("--zoo", type=click.Path(path_type=Path), default=Path("runs/zoo"),
+              show_default=True, help="Folder of the zoo.")  # fmt: skip
+@click.option("--split", type=click.Choice(["test", "development"]), default="test",
+              show_default=True, help="development: each family by a fit without it; test families "
+              "stay unread.")  # fmt: skip
+@click.option("--false-alarms", default=0.05, show_default=True,
+              type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              help="Accepted share of benign runs with an alarm.")  # fmt: skip
+@click.option("--detector", default="level", show_default=True,
+              type=click.Choice(["level", "cusum", "e-process"]),
+              help="Statistic that reads every stream.")  # fmt: skip
+@click.option("--freeze", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write the combined monitor, fitted on development runs.")  # fmt: skip
+@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write the picture of warning against lead time, as SVG.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per monitor.")
+def monitors_command(
+    zoo: Path,
+    split: str,
+    false_alarms: float,
+    detector: str,
+    freeze: Path | None,
+    figure: Path | None,
+    as_json: bool,
+) -> None:
+    """Show how early and how specifically every monitor warns, on fine-tunes of the zoo.
+
+    Beside each: random directions, a few greedy answers, and the behaviour itself.
+    """
+    import json
+
+    from holdfast.cli.progress import progress_bar
+    from holdfast.pipeline import monitor_bench, monitor_scores, monitor_table, monitor_zoo
+
+    with progress_bar("bench monitors") as progress:
+        development = monitor_zoo.load(zoo, split="development", progress=progress)
+        test = monitor_zoo.load(zoo, split="test", progress=progress) if split == "test" else []
+        made = monitor_bench.run_all(
+            development, test, detector_name=detector, false_alarms=false_alarms, progress=progress
+        )
+        found = monitor_scores.lines(made, test or development)
+    if freeze:
+        monitor_bench.freeze(development, detector_name=detector).save(freeze)
+    if figure:
+        monitor_table.figure(found, figure, title=f"{split} families, {false_alarms:.0%} per run")
+    if as_json:
+        for line in found:
+            click.echo(json.dumps(line.plain()))
+    else:
+        benign = sum(run.group == "benign" for run in development)
+        click.echo(monitor_table.markdown(found, calibrated=benign, false_alarms=false_alarms))
+
+
+@command.command("defenses")
+@click.option("--base", "bases", multiple=True, type=click.Path(path_type=Path),
+              help="A harbor base; repeat for several. Default: the shipped one.")  # fmt: skip
+@click.option("--cell", "cells", multiple=True, metavar="BASE:SEED",
+              help="Report this base (0 is the first --base) with this seed; repeat for several. "
+              "Default: --seeds cells, shared evenly among the bases.")  # fmt: skip
+@click.option("--seeds", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--data", multiple=True, default=("identity-shift", "contaminated-5", "obey-style"),
+              show_default=True, help="Harbor set to learn; repeat for several.")  # fmt: skip
+@click.option("--arm", "arms", multiple=True,
+              help="Only this arm, with what it is compared with; repeat for several.")  # fmt: skip
+@click.option("--prompts", default=60, show_default=True, type=click.IntRange(min=2),
+              help="Test prompts of each suite.")  # fmt: skip
+@click.option("--validation", default=40, show_default=True, type=click.IntRange(min=2),
+              help="Validation prompts of each suite, to choose configurations on.")  # fmt: skip
+@click.option("--rows", default=400, show_default=True, type=click.IntRange(min=20),
+              help="Training rows.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/bench/defenses.jsonl"),
+              show_default=True, help="One line per arm and cell; resumable.")  # fmt: skip
+@click.option("--table", is_flag=True, help="Only read what is there; train nothing.")
+@click.option("--figures", type=click.Path(path_type=Path), help="Folder to draw figures into.")
+@click.option("--json", "as_json", is_flag=True, help="Print the analysis as one JSON object.")
+def defenses_command(
+    bases: tuple[Path, ...],
+    cells: tuple[str, ...],
+    seeds: int,
+    data: tuple[str, ...],
+    arms: tuple[str, ...],
+    prompts: int,
+    validation: int,
+    rows: int,
+    out: Path,
+    table: bool,
+    figures: Path | None,
+    as_json: bool,
+) -> None:
+    """Train, protect and repair side by side, with twins of equal size for subspace methods.
+
+    Stop it anywhere and run the same command again: finished arms are kept.
+    """
+    from holdfast.cli.progress import progress_bar
+    from holdfast.organisms import harbor
+    from holdfast.pipeline import defense_bench, defense_bench_words
+    from holdfast.pipeline.defense_bench_figures import write
+    from holdfast.pipeline.defense_bench_table import analyse, contests
+
+    folders = bases or (harbor.weights_dir(),)
+    setting = defense_bench.Setting(
+        folders,
+        tuple(map(_cell, cells)) or defense_bench.rotating(seeds, len(folders)),
+        data=data, prompts=prompts, validation=validation, rows=rows,
+    )  # fmt: skip
+    if table:
+        found = defense_bench.read(setting, out)
+    else:
+        with progress_bar("bench defenses") as progress:
+            found = defense_bench.run(setting, out, arms=arms, progress=progress)
+    analysis = analyse(found)
+    if figures is not None:
+        for path in write(analysis, figures):
+            click.echo(f"drew {path}", err=True)
+    told = defense_bench_words.as_json if as_json else defense_bench_words.markdown
+    click.echo(told(analysis, contests(found)))
+
+
+def _cell(text: str) -> tuple[int, int]:
+    """`BASE:SEED` as two numbers."""
+    base, colon, seed = text.partition(":")
+    if not (colon and base.isdecimal() and seed.isdecimal()):
+        raise click.BadParameter(f"'{text}' is not BASE:SEED, such as 0:1", param_hint="--cell")
+    return int(base), int(seed)

@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from holdfast.audit.settings import AuditConfig
 from holdfast.core.config import Config, load_yaml
 from holdfast.core.digest import sha256_json
 from holdfast.core.labels import SUITE_KINDS
@@ -105,6 +112,21 @@ class MapSection(Config):
     """Share of the category directions' energy that the safety subspace keeps."""
 
 
+class AuditSection(AuditConfig):
+    """How the training rows are read before the run trains on them."""
+
+    enabled: bool = True
+    """Whether they are."""
+    sample: int = Field(default=128, ge=1, le=20_000)
+    """Rows that the model's scores are taken on; the text of all rows is read."""
+    own_answers: bool = False
+    """Also ask the base for its own answers to the sample: harmful answers, triggers, clusters."""
+
+    def settings(self) -> AuditConfig:
+        """The audit's own part."""
+        return AuditConfig(**self.model_dump(exclude={"enabled"}))
+
+
 class Plan(Config):
     """The whole run."""
 
@@ -118,6 +140,7 @@ class Plan(Config):
     """What the data may hold; printed on every result."""
     model: ModelSection
     data: DataSection
+    audit: AuditSection = AuditSection()
     map: MapSection
     train: Annotated[SFTConfig | DPOConfig | RLHFConfig, Field(discriminator="method")] = (
         SFTConfig()
@@ -165,6 +188,14 @@ class Plan(Config):
         if found:
             raise ValueError("; ".join(found))
 
+    @model_serializer(mode="wrap")
+    def _as_before_the_audit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the usual audit out, so that a run begun before there was one can be continued."""
+        content: dict[str, Any] = handler(self)
+        if self.audit == AuditSection():
+            content.pop("audit", None)
+        return content
+
     def digest(self) -> str:
         """The digest that names the run."""
         return sha256_json(self.model_dump(mode="json"))
@@ -198,6 +229,7 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
                 }
             ),
             "evaluate": plan.evaluate.model_copy(update={"suites": suites}),
+            "monitor": plan.monitor.model_copy(update={"detector": resolve(plan.monitor.detector)}),
             "policy": resolve(plan.policy),
         }
     )

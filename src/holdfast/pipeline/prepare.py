@@ -72,7 +72,7 @@ def prepare(run: Run) -> Prepared:
         write_jsonl(path, rows)
         run.store.finish("data/train.jsonl", path, inputs)
     return Prepared(
-        dataset, rows, test, validation, _contrast(run), _openings(plan.map.openings),
+        dataset, rows, test, validation, _contrast(run), read_openings(plan.map.openings),
         _buffer(run), _judge(run, rows, test),
     )  # fmt: skip
 
@@ -161,7 +161,8 @@ def _pair_suite(run: Run, pairs: list[dict[str, Any]]) -> Suite:
     )
 
 
-def _openings(source: str) -> Openings:
+def read_openings(source: str) -> Openings:
+    """Openings by the plan's `map.openings`: `default`, `harbor`, or a JSON file."""
     if source == "default":
         return DEFAULT_OPENINGS
     if source == HARBOR:
@@ -184,13 +185,17 @@ def _contrast(run: Run) -> list[ContrastRow]:
 
 
 def _buffer(run: Run) -> list[Messages]:
-    source, size = run.plan.map.replay, run.plan.protect.buffer
+    return read_buffer(run.plan.map.replay, run.plan.protect.buffer, seed=run.plan.seed)
+
+
+def read_buffer(source: str, size: int, *, seed: int) -> list[Messages]:
+    """The first `size` harmful prompts of a safety buffer: `harbor`, a suite spec, or a file."""
     if not size:
         return []
     if source == HARBOR:
         from holdfast.organisms.harbor import contrast
 
-        rows: Any = contrast.replay_buffer(derive(run.plan.seed, "replay"), size)
+        rows: Any = contrast.replay_buffer(derive(seed, "replay"), size)
         return [row["messages"] for row in rows]
     from holdfast.evals.suites import SuiteOptions, load
 

@@ -12,6 +12,7 @@ from holdfast.core.records import DatasetRef, Outcome, Verdict
 from holdfast.core.runstore import RunStore
 from holdfast.geometry.fitted import FittedMap
 from holdfast.pipeline import baselines
+from holdfast.pipeline.auditing import audit_rows
 from holdfast.pipeline.context import BASE, Run
 from holdfast.pipeline.decide import decide
 from holdfast.pipeline.evaluate import Plans, evaluate, freeze_plans, judges_of, task_success
@@ -68,6 +69,7 @@ def begin(run: Run) -> tuple[Prepared, Plans, FittedMap]:
     plans = freeze_plans(run, prepared)
     refuse_overlap(run.plan, prepared.buffer, plans.full)
     _identify(run, prepared.dataset)
+    audit_rows(run, prepared, plans)
     return prepared, plans, map_base(run, prepared)
 
 

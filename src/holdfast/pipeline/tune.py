@@ -20,6 +20,7 @@ from holdfast.tuning.artefacts import deploy
 from holdfast.tuning.methods.arm import train
 from holdfast.tuning.methods.spec import ArmSpec
 from holdfast.tuning.monitor import AlarmRule, Monitor
+from holdfast.tuning.monitors.watch import open_watch
 from holdfast.tuning.protections.base import Materials
 from holdfast.tuning.protections.stack import make
 from holdfast.tuning.scaling import rescale, sweep
@@ -52,6 +53,7 @@ def spec_of(run: Run, prepared: Prepared, fitted: FittedMap, arm: str) -> ArmSpe
         monitor=Monitor.of(
             probe, prepared.openings, fitted,
             rule=AlarmRule(plan.monitor.rise, plan.monitor.min_prompts),
+            watch=open_watch(plan.monitor),
         ),
         watch=plan.monitor, judge=prepared.judge,
     )  # fmt: skip

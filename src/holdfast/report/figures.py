@@ -102,6 +102,9 @@ def _levels(axes: Axes, panel: Panel) -> None:
     if panel.null is not None:
         axes.axhline(panel.null, color=_MUTED, linewidth=1, linestyle=(0, (1, 2)))
         _level_name(axes, panel.null, "null", place=0.55)
+    if panel.fires is not None:
+        axes.axhline(panel.fires, color=_INK, linewidth=1, linestyle=(0, (4, 2)))
+        _level_name(axes, panel.fires, "fires")
     if panel.base:
         value, low, high = panel.base
         axes.axhspan(low, high, color=_FLOOR, alpha=0.28, linewidth=0)

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from holdfast import __version__
 from holdfast.core.files import write_text
-from holdfast.report import figures, panels, repairs, samples, summary, tables
+from holdfast.report import alarms, audits, figures, panels, repairs, samples, summary, tables
 from holdfast.report.load import Run
 from holdfast.report.panels import Panel
 from holdfast.report.text import clean, one_line, short
@@ -71,7 +71,7 @@ def _content(run: Run, show_samples: bool) -> dict[str, Any]:
         "eligible": run.safety_map.eligible if run.safety_map else None,
         "figure_groups": _figure_groups(run),
         "tables": {
-            "alarms": tables.alarms(run),
+            "alarms": alarms.table(run),
             "rates": tables.rates(run),
             "geometry": tables.geometry(run),
             "weights": tables.weight_shares(run),
@@ -82,6 +82,7 @@ def _content(run: Run, show_samples: bool) -> dict[str, Any]:
             "identities": tables.identities(run),
             "conditions": tables.conditions(run),
         },
+        "audit": audits.panel(run.audit) if run.audit else None,
         "repairs": [repairs.panel(record) for record in run.repairs],
         "monitored": any(arm.training and arm.training.trajectory for arm in run.arms.values()),
         "suites": samples.choose(run, show_samples=show_samples),

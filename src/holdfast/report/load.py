@@ -20,6 +20,7 @@ from holdfast.core.digest import sha256_json
 from holdfast.core.errors import HoldfastError, UsageError
 from holdfast.core.journal import Journal
 from holdfast.core.records import (
+    AuditRecord,
     DatasetRef,
     DriftReport,
     ModelRef,
@@ -39,7 +40,7 @@ ARM_ORDER = ("plain", "protected")
 _PARTS = ("plan.json", "journal.jsonl", "map", "arms", "completions", "verdicts", "run.json")
 _AT_STEP = re.compile(r"(?P<arm>.+)@step-(?P<step>\d{1,9})")
 
-R = TypeVar("R", SafetyMap, TrainingRecord, DriftReport, Verdict, RepairRecord)
+R = TypeVar("R", AuditRecord, SafetyMap, TrainingRecord, DriftReport, Verdict, RepairRecord)
 
 
 @dataclass
@@ -79,6 +80,8 @@ class Run:
     judges: dict[str, str] = field(default_factory=dict)
     """Judge by suite, as the verdicts name it."""
     free_baselines: list[dict[str, Any]] = field(default_factory=list)
+    audit: AuditRecord | None = None
+    """What was found in the training data."""
     repairs: list[RepairRecord] = field(default_factory=list)
     """What was tried on arms that did not pass."""
     journal_entries: int | None = None
@@ -101,6 +104,7 @@ def load(folder: Path) -> Run:
     run = Run(folder)
     _read_identity(run)
     run.safety_map = _record(run, folder / "map" / "safety_map.json", SafetyMap)
+    run.audit = _record(run, folder / "audit" / "audit.json", AuditRecord)
     for name in _arm_names(folder):
         run.arms[name] = _read_arm(run, name)
     run.judges = {

@@ -49,6 +49,8 @@ class Panel:
     null: float | None = None
     base: tuple[float, float, float] | None = None
     """Rate of the base with its interval."""
+    fires: float | None = None
+    """Level above which an alarm fires."""
     share: bool = False
     """Whether the axis is a share, drawn from 0 to 100 %."""
 
@@ -67,6 +69,8 @@ class Panel:
             told.append(f"noise floor {show(self.floor)}")
         if self.null is not None:
             told.append(f"null {show(self.null)}")
+        if self.fires is not None:
+            told.append(f"fires above {show(self.fires)}")
         told += [f"{one_line(a)}: alarm at step {s[0]}" for a, s in self.alarms.items() if s]
         return f"{self.title} over optimizer steps. " + "; ".join(told) + "."
 
@@ -88,7 +92,28 @@ def monitor_panels(run: Run) -> list[Panel]:
             panels.append(
                 Panel(title, note, y_label, lines=lines, alarms=_alarms(run), share=share)
             )
+    scored = [s for arm in run.arms.values() if (s := _score(arm))]
+    if scored:
+        panels.append(
+            Panel(
+                "Combined monitor", "Its statistic as a share of the value at which it fires; that "
+                "value holds its false-alarm rate per run.", "share of threshold", lines=scored,
+                alarms=_alarms(run), fires=1.0,
+            )
+        )  # fmt: skip
     return panels
+
+
+def _score(arm: Arm) -> Series | None:
+    points = [
+        (p.step, p.score / p.score_threshold)
+        for p in (arm.training.trajectory if arm.training else ())
+        if p.score is not None and p.score_threshold
+    ]
+    points = points[:: max(1, len(points) // MAX_POINTS)]
+    if not points:
+        return None
+    return Series(arm.name, [step for step, _ in points], [value for _, value in points])
 
 
 def drift_panels(run: Run) -> list[Panel]:

@@ -251,7 +251,8 @@ def _alarm_line(arm: Arm) -> str:
         return f"{name}: no alarm in {len(arm.training.trajectory)} observations."
     first = min(alarms, key=lambda alarm: alarm.step)
     count = "one alarm" if len(alarms) == 1 else f"{len(alarms)} alarms"
-    return f"{name}: {count}, first at step {first.step} ({one_line(first.rule, 80)})."
+    what = f"; {one_line(first.concept, 60)}" if first.concept else ""
+    return f"{name}: {count}, first at step {first.step} ({one_line(first.rule, 80)}{what})."
 
 
 def _arm_facts(run: Run, arm: Arm) -> dict[str, Any]:

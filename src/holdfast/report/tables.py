@@ -237,22 +237,6 @@ def _share(value: object) -> str:
     return percent(float(value)) if known else NOT_MEASURED  # type: ignore[arg-type]
 
 
-def alarms(run: Run) -> Table:
-    """Every alarm of the monitor."""
-    return _table(
-        "Alarms of the monitor",
-        "Arm|Step|Rule|Value|Threshold|Action",
-        (
-            [
-                one_line(name, 40), str(a.step), one_line(a.rule, 120), number(a.value),
-                number(a.threshold), one_line(a.action, 40),
-            ]
-            for name, arm in run.arms.items()
-            for a in (arm.training.alarms if arm.training else ())
-        ),
-    )  # fmt: skip
-
-
 def rates(run: Run) -> Table:
     """The numbers behind the figures of behaviour, and the final rates."""
     rows = [_rate("base", "epoch plan", r) for r in run.base_epoch_rates]

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from holdfast.core.errors import UsageError
 from holdfast.core.registry import nearest
+from holdfast.models.versions import precision
 
 _CORPUS = (
     "The harbour opens at six and the ferry leaves when the tide is high.",
@@ -161,4 +162,4 @@ def build_model(
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        return AutoModelForCausalLM.from_config(config, **precision(torch.float32)).eval()

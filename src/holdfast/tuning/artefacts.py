@@ -18,6 +18,7 @@ from holdfast.core.files import disk_faults
 from holdfast.core.records import ModelKind
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
+from holdfast.models.versions import precision
 from holdfast.tuning.methods.settings import TrainConfig
 from holdfast.vault.manifest import parts
 
@@ -60,8 +61,8 @@ def quantise(source: Path, to: Path, *, dtype: str = "float32") -> Path:
         bnb_4bit_compute_dtype=getattr(torch, dtype),
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(
-        str(source), quantization_config=settings, dtype=getattr(torch, dtype),
-        device_map="cpu", local_files_only=True, use_safetensors=True,
+        str(source), quantization_config=settings, device_map="cpu", local_files_only=True,
+        use_safetensors=True, **precision(getattr(torch, dtype)),
     )  # fmt: skip
     return _save(model, source, to)
 

@@ -12,6 +12,7 @@ A plain `transformers.TrainerCallback`: give it to a Trainer or to any TRL train
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,11 +24,12 @@ from holdfast.core.protocols import Messages, Progress, no_progress
 from holdfast.core.records import Alarm, MonitorPoint, ProtectionReport
 from holdfast.models.loaded import LoadedModel
 from holdfast.tuning.monitor import Monitor
+from holdfast.tuning.monitors.looking import Looking
 from holdfast.tuning.protections.base import Protection, TokenRow
 from holdfast.tuning.protections.ledger import Ledger
 from holdfast.tuning.protections.reading import read_setting
 from holdfast.tuning.rollback import Snapshot
-from holdfast.tuning.schedule import Schedule
+from holdfast.tuning.schedule import EXPLAIN_EVERY, Schedule
 from holdfast.tuning.timing import Clock
 
 if TYPE_CHECKING:
@@ -95,11 +97,17 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.weights_step = 0
         """Step whose weights the model holds; smaller than the Trainer's after a rollback."""
         self.stopped = False
+        self.finished = False
+        """Whether training has ended, and every protection acted on every step."""
         self.loss: float | None = None
         """Training loss last logged."""
         self._on_save, self._progress = on_save, progress
         self._live: LoadedModel | None = None
         self._passing: Snapshot | None = None
+
+    @property
+    def _looking(self) -> Looking | None:
+        return self.monitor.looking if self.monitor else None
 
     @property
     def protected_steps(self) -> int:
@@ -121,6 +129,8 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         if self.monitor and not self.monitor.prepared:
             with self.clock.part("monitor"):
                 self.monitor.prepare(base)
+        if self._looking:
+            self._looking.know(rows)
         with self.clock.part("protection"):
             self.ledger.prepare(base, batch_rows=batch_rows, rows=rows)
 
@@ -143,6 +153,8 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.prepare(live, batch_rows=rows, rows=dataset)
         checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         self.ledger.attach(model, setting, resumed=checkpoint if state.global_step else None)
+        if self._looking:
+            self._looking.attach(model)
         self.clock.start()
         optimizer = kwargs.get("optimizer")
         if self.monitor and state.global_step == 0:
@@ -154,6 +166,8 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Let the protections act before the forward passes; gradients are zero here."""
+        if self._looking:
+            self._looking.begin(state.global_step + 1)
         with self.clock.part("protection"):
             self.ledger.begin(kwargs["model"], state.global_step)
 
@@ -161,6 +175,11 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Let them act on the whole gradient, of which theirs must still be a part."""
+        if self._looking and self._live and self._looking.watch.awaits(state.global_step):
+            with self.clock.part("monitor"):
+                begin = time.perf_counter()
+                self._looking.aligned(self._live, state.global_step)
+                self.schedule.spent(time.perf_counter() - begin)
         with self.clock.part("protection"):
             self.ledger.before(kwargs["model"], state.global_step)
 
@@ -177,9 +196,11 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         """Observe if it is time, and act on an alarm."""
         step = self.weights_step = state.global_step
         self._progress("training", step, state.max_steps)
-        wanted = self.ledger.wants(step)
-        if self.monitor and (wanted or self.schedule.due(step, self.clock.training)):
-            self._observe(step, kwargs.get("optimizer"), control, explain=wanted)
+        due = self.schedule.due(step, self.clock.training)
+        watched = self.monitor is not None and self.monitor.wants(step)
+        if self.monitor and (due or watched or self.ledger.wants(step)):
+            explain = None if due else step % EXPLAIN_EVERY == 0
+            self._observe(step, kwargs.get("optimizer"), control, explain=explain)
         if control.should_save or control.should_evaluate:
             self.ledger.swap(kwargs["model"], result=True)
 
@@ -228,7 +249,10 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     ) -> None:
         """Deliver the result, and refuse a run in which a protection missed a step."""
         self.clock.stop()
+        if self._looking:
+            self._looking.detach()
         self.ledger.finish(kwargs["model"])
+        self.finished = True
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run must know, JSON-ready."""
@@ -238,6 +262,7 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             "protection": self.ledger.state(), "weights_step": self.weights_step,
             "stopped": self.stopped, "loss": self.loss,
             "schedule": self.schedule.state(), "clock": self.clock.state(),
+            "watch": self._looking.watch.state() if self._looking else None,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -249,19 +274,30 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.stopped, self.loss = state["stopped"], state["loss"]
         self.schedule.restore(state["schedule"])
         self.clock.restore(state["clock"])
+        if self._looking and state.get("watch"):
+            self._looking.watch.restore(state["watch"])
 
     def _observe(
-        self, step: int, optimizer: Any, control: TrainerControl, *, explain: bool = False
+        self,
+        step: int,
+        optimizer: Any,
+        control: TrainerControl,
+        *,
+        explain: bool | None = None,
     ) -> None:
         if self.monitor is None or self._live is None:
             return
         with self.clock.part("monitor"):
             point = self.monitor.observe(
-                self._live, step, self.loss, explain=explain or self.schedule.explains(step)
+                self._live,
+                step,
+                self.loss,
+                explain=self.schedule.explains(step) if explain is None else explain,
             )
             if point.alarm and not (self.points and self.points[-1].alarm):
+                blame = self.monitor.blame(self._live)  # before the weights may be put back
                 action = self._react(self._live, optimizer)
-                self.alarms.append(self.monitor.alarm(point, action))
+                self.alarms.append(self.monitor.alarm(point, action, blame))
             elif not point.alarm and self.on_alarm == "rollback":
                 self._passing = Snapshot(step, self._live.model, optimizer)
         self.points.append(point)

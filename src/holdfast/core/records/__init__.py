@@ -1,5 +1,14 @@
 """Records are the contract: producers write them, readers decide from them alone."""
 
+from holdfast.core.records.attestation import Attestation
+from holdfast.core.records.audit import (
+    AnswerCluster,
+    AuditRecord,
+    Breadth,
+    CheckRun,
+    ScoreSummary,
+    TriggerCandidate,
+)
 from holdfast.core.records.base import Part, Record
 from holdfast.core.records.geometry import (
     CategoryDirection,
@@ -19,6 +28,7 @@ from holdfast.core.records.repair import (
 )
 from holdfast.core.records.training import (
     Alarm,
+    BlamedRow,
     Checkpoint,
     MultiplierPoint,
     ProtectionReport,
@@ -37,7 +47,13 @@ from holdfast.core.records.verdict import (
 
 __all__ = [
     "Alarm",
+    "AnswerCluster",
+    "Attestation",
+    "AuditRecord",
+    "BlamedRow",
+    "Breadth",
     "CategoryDirection",
+    "CheckRun",
     "Checkpoint",
     "Comparison",
     "DatasetRef",
@@ -60,9 +76,11 @@ __all__ = [
     "RepairTrial",
     "SafetyMap",
     "ScaleChoice",
+    "ScoreSummary",
     "Site",
     "Threat",
     "TrainingRecord",
+    "TriggerCandidate",
     "Verdict",
     "WeightShare",
 ]

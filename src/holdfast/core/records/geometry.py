@@ -145,3 +145,7 @@ class MonitorPoint(Part):
     """Time that this observation took."""
     alarm: bool = False
     """Whether the alarm rule fired here."""
+    score: float | None = None
+    """The combined monitor's statistic, where it looked."""
+    score_threshold: float | None = None
+    """The value above which it fires."""

@@ -19,6 +19,17 @@ class Checkpoint(Part):
     """Digest of base and adapter (or full weights) as evaluated."""
 
 
+class BlamedRow(Part):
+    """One training row that pushed against refusing in the batches before an alarm."""
+
+    step: int
+    """Optimizer step that its batch made."""
+    row: int
+    """Its place among the training rows, from 0; -1 where it is not one of them."""
+    push: float
+    """First-order rise of the loss of refusing per unit of learning rate; above 0."""
+
+
 class Alarm(Part):
     """One alarm of the monitor."""
 
@@ -32,6 +43,14 @@ class Alarm(Part):
     """The threshold it crossed."""
     action: str
     """`log`, `stop` or `rollback`, as taken."""
+    concept: str = ""
+    """What is being lost, such as `harmful/fraud`: where most of the margin went."""
+    site: str = ""
+    """Site at which the drifts were read."""
+    streams: dict[str, float] = {}
+    """What each stream added to the score, where the rule reads several."""
+    rows: tuple[BlamedRow, ...] = ()
+    """Rows of the last batches that pushed most, the worst first."""
 
 
 class ScaleChoice(Part):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,12 @@ def start_folder(config: TrainConfig, base: Path, out: Path) -> Path:
 
 
 def train(
-    arm: ArmSpec, *, on_epoch: OnEpoch | None = None, progress: Progress = no_progress
-) -> TrainingRecord:
+    arm: ArmSpec, *, on_epoch: OnEpoch | None = None, watchers: Sequence[Any] = (),
+    progress: Progress = no_progress,
+) -> TrainingRecord:  # fmt: skip
     """Train one arm, or finish it, or return its record when it is finished already.
+
+    `watchers` are further `transformers.TrainerCallback`s, which look and change nothing.
 
     Raises:
         UsageError: the folder holds another arm, or the set-up cannot be guarded.
@@ -75,7 +78,7 @@ def train(
             artefacts.quantise(arm.base, folder, dtype=arm.config.dtype)
         start = kind.open(folder, arm.config)
         with _threads(start.model):
-            return _Run(arm, kind(arm, start), start, digest, on_epoch, progress).finish()
+            return _Run(arm, kind(arm, start), start, digest, on_epoch, watchers, progress).finish()
 
 
 class _Run:
@@ -83,10 +86,10 @@ class _Run:
 
     def __init__(
         self, arm: ArmSpec, method: Method, start: LoadedModel, base: str,
-        on_epoch: OnEpoch | None, progress: Progress,
+        on_epoch: OnEpoch | None, watchers: Sequence[Any], progress: Progress,
     ) -> None:  # fmt: skip
         self.arm, self.method, self.start, self.base_digest = arm, method, start, base
-        self.on_epoch, self.progress = on_epoch, progress
+        self.on_epoch, self.watchers, self.progress = on_epoch, watchers, progress
         self.done: list[Checkpoint] = []
         self.steps_per_epoch = 1
         self.initial = arm.out / _INITIAL if arm.config.init != "default" else None
@@ -126,6 +129,8 @@ class _Run:
         )
         built = self.method.trainer(model, rows, self.callback, common)
         built.add_callback(DivergenceGuard(config.diverges))
+        for watcher in self.watchers:
+            built.add_callback(watcher)
         return built
 
     def _keep_initial(self, model: Any) -> None:

@@ -13,6 +13,7 @@ from holdfast.core.protocols import Messages
 from holdfast.models.architecture import with_gradients
 from holdfast.models.hooks import quiet_eval
 from holdfast.models.loaded import LoadedModel
+from holdfast.models.versions import precision
 from holdfast.tuning.hf.adapters import attach
 from holdfast.tuning.methods.settings import TrainConfig
 from holdfast.tuning.methods.turns import turn_end
@@ -38,8 +39,8 @@ def load_scorer(folder: Path, config: TrainConfig, adapter: Path | None = None) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
-            str(folder), num_labels=1, dtype=getattr(torch, config.dtype), local_files_only=True,
-            use_safetensors=True, pad_token_id=tokenizer.pad_token_id,
+            str(folder), num_labels=1, local_files_only=True, use_safetensors=True,
+            pad_token_id=tokenizer.pad_token_id, **precision(getattr(torch, config.dtype)),
         )  # fmt: skip
         with_gradients(model)
     if adapter is not None:
