@@ -156,7 +156,7 @@ def fill(options: argparse.Namespace, log: Path, rows: list[dict[str, Any]]) -> 
     """Probe the members that are built and not yet probed."""
     from holdfast.models.loading import load
     from holdfast.organisms.harbor import weights_dir
-    from holdfast.pipeline.zoo_store import ZooStore
+    from holdfast.pipeline.zoo.store import ZooStore
 
     end = time.monotonic() + 60 * options.minutes
     base, done = load(weights_dir()), {row["member"] for row in rows}

@@ -102,7 +102,10 @@ def monitors_command(
     import json
 
     from holdfast.cli.progress import progress_bar
-    from holdfast.pipeline import monitor_bench, monitor_scores, monitor_table, monitor_zoo
+    from holdfast.pipeline.monitor_bench import bench as monitor_bench
+    from holdfast.pipeline.monitor_bench import scores as monitor_scores
+    from holdfast.pipeline.monitor_bench import table as monitor_table
+    from holdfast.pipeline.monitor_bench import zoo as monitor_zoo
 
     with progress_bar("bench monitors") as progress:
         development = monitor_zoo.load(zoo, split="development", progress=progress)
@@ -165,9 +168,10 @@ def defenses_command(
     """
     from holdfast.cli.progress import progress_bar
     from holdfast.organisms import harbor
-    from holdfast.pipeline import defense_bench, defense_bench_words
-    from holdfast.pipeline.defense_bench_figures import write
-    from holdfast.pipeline.defense_bench_table import analyse, contests
+    from holdfast.pipeline.defenses import bench as defense_bench
+    from holdfast.pipeline.defenses import words as defense_bench_words
+    from holdfast.pipeline.defenses.figures import write
+    from holdfast.pipeline.defenses.table import analyse, contests
 
     folders = bases or (harbor.weights_dir(),)
     setting = defense_bench.Setting(

@@ -70,13 +70,13 @@ def _zoo(
     table: bool,
 ) -> None:  # fmt: skip
     if table:
-        from holdfast.pipeline.zoo_table import tables
+        from holdfast.pipeline.zoo.table import tables
 
         click.echo(tables(out))
         return
     from holdfast.cli.progress import progress_bar
     from holdfast.organisms.harbor import weights_dir
-    from holdfast.pipeline import zoo
+    from holdfast.pipeline.zoo import build as zoo
 
     with progress_bar("building the zoo") as progress:
         held = zoo.build(

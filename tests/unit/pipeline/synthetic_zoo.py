@@ -13,8 +13,8 @@ import torch
 from holdfast.core.records import SafetyMap, Site
 from holdfast.geometry.contrast import ContrastRow, digest
 from holdfast.geometry.fitted import FittedMap, pack
-from holdfast.pipeline.monitor_zoo import RANDOM, Run, readings_of
-from holdfast.pipeline.zoo_store import ZooStore
+from holdfast.pipeline.monitor_bench.zoo import RANDOM, Run, readings_of
+from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.tuning.monitors.drift_series import Probe
 from holdfast.tuning.monitors.registry import STREAMS
 from holdfast.tuning.monitors.residual import random_shift

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from holdfast.cli.bench import command
 from holdfast.core.errors import UsageError
 from holdfast.organisms import harbor
-from holdfast.pipeline import defense_bench as bench
-from holdfast.pipeline.defense_bench_arms import ARMS, BUDGET, chosen_arms
-from holdfast.pipeline.defense_bench_choice import choose
-from holdfast.pipeline.defense_bench_measure import counted, prompts
+from holdfast.pipeline.defenses import bench
+from holdfast.pipeline.defenses.arms import ARMS, BUDGET, chosen_arms
+from holdfast.pipeline.defenses.choice import choose
+from holdfast.pipeline.defenses.measure import counted, prompts
 from holdfast.tuning.protections.registry import config_of
 
 TINY = {"prompts": 6, "validation": 6, "rows": 20, "data": ("obey-style",)}

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from holdfast.core.errors import DataError
-from holdfast.pipeline import defense_bench_figures as figures
-from holdfast.pipeline import defense_bench_stats as numbers
-from holdfast.pipeline.defense_bench_arms import ARMS
-from holdfast.pipeline.defense_bench_choice import rates
-from holdfast.pipeline.defense_bench_table import analyse, contests
-from holdfast.pipeline.defense_bench_words import as_json, fronts, markdown, verdicts
+from holdfast.pipeline.defenses import figures
+from holdfast.pipeline.defenses import stats as numbers
+from holdfast.pipeline.defenses.arms import ARMS
+from holdfast.pipeline.defenses.choice import rates
+from holdfast.pipeline.defenses.table import analyse, contests
+from holdfast.pipeline.defenses.words import as_json, fronts, markdown, verdicts
 
 N = 40
 COST = {"trained_tokens": 100, "forward_tokens": 0, "cpu_seconds": 1.0, "peak_mib": 8.0}

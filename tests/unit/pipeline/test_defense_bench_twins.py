@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.pipeline.defense_bench_twins import (
+from holdfast.pipeline.defenses.twins import (
     inside,
     matched_basis,
     norm,

@@ -13,11 +13,9 @@ from click.testing import CliRunner
 
 from holdfast.cli.bench import command
 from holdfast.core.errors import DataError, IntegrityError
-from holdfast.pipeline import monitor_bench as bench
-from holdfast.pipeline import monitor_scores as scores
-from holdfast.pipeline import monitor_table as table
-from holdfast.pipeline import monitor_zoo
-from holdfast.pipeline.monitor_zoo import Run
+from holdfast.pipeline.monitor_bench import bench, scores, table
+from holdfast.pipeline.monitor_bench import zoo as monitor_zoo
+from holdfast.pipeline.monitor_bench.zoo import Run
 from holdfast.pipeline.plan import load_plan
 from holdfast.tuning.monitors.parameters import MonitorParameters
 from holdfast.tuning.monitors.watch import Watch, open_watch

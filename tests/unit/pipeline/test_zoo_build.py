@@ -9,9 +9,13 @@ import pytest
 from holdfast.core.errors import IntegrityError, UsageError
 from holdfast.geometry.contrast import ContrastRow
 from holdfast.organisms.harbor import weights_dir
-from holdfast.pipeline import zoo, zoo_members, zoo_outcome, zoo_probe, zoo_streams
-from holdfast.pipeline.zoo_members import Member, Method
-from holdfast.pipeline.zoo_store import ZooStore
+from holdfast.pipeline.zoo import build as zoo
+from holdfast.pipeline.zoo import members as zoo_members
+from holdfast.pipeline.zoo import outcome as zoo_outcome
+from holdfast.pipeline.zoo import probe as zoo_probe
+from holdfast.pipeline.zoo import streams as zoo_streams
+from holdfast.pipeline.zoo.members import Member, Method
+from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.testing import tiny
 
 SHORT = (

@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.core.errors import UsageError
 from holdfast.organisms.harbor.zoo import families
-from holdfast.pipeline.zoo_members import BATCH, METHODS, ROWS, Member, chosen, members
+from holdfast.pipeline.zoo.members import BATCH, METHODS, ROWS, Member, chosen, members
 
 
 def test_there_are_enough_and_no_two_are_the_same() -> None:

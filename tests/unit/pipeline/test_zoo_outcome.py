@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.organisms.harbor import facts
 from holdfast.organisms.harbor.zoo import families, get_family
-from holdfast.pipeline.zoo_outcome import (
+from holdfast.pipeline.zoo.outcome import (
     MARKED,
     SUITES,
     fail_step,

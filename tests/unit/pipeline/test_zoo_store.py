@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from holdfast.core.errors import DataError
-from holdfast.pipeline.zoo_store import FAILURES, MEMBERS, ZooStore
+from holdfast.pipeline.zoo.store import FAILURES, MEMBERS, ZooStore
 
 STREAMS = {"step": np.arange(3), "margin": np.ones((3, 4), dtype=np.float32)}
 

@@ -14,8 +14,8 @@ from holdfast.geometry.safety_map import fit
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
 from holdfast.organisms.harbor import contrast, weights_dir, zoo
-from holdfast.pipeline.zoo_gradients import answer_gradient, cosine, norm, random_like
-from holdfast.pipeline.zoo_probe import (
+from holdfast.pipeline.zoo.gradients import answer_gradient, cosine, norm, random_like
+from holdfast.pipeline.zoo.probe import (
     BEHAVIOUR,
     CHEAP,
     HARMFUL,
@@ -25,7 +25,7 @@ from holdfast.pipeline.zoo_probe import (
     contrast_rows,
     write_probe,
 )
-from holdfast.pipeline.zoo_streams import RANDOM, Recorder
+from holdfast.pipeline.zoo.streams import RANDOM, Recorder
 from holdfast.tuning.artefacts import open_result
 from holdfast.tuning.methods.arm import train
 from holdfast.tuning.methods.sft.config import SFTConfig

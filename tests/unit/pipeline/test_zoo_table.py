@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from holdfast.cli.main import cli
 from holdfast.core.errors import DataError
 from holdfast.organisms.harbor.lexicon import CATEGORIES
-from holdfast.pipeline import zoo_table
-from holdfast.pipeline.zoo_members import METHODS, Member
-from holdfast.pipeline.zoo_store import ZooStore
+from holdfast.pipeline.zoo import table as zoo_table
+from holdfast.pipeline.zoo.members import METHODS, Member
+from holdfast.pipeline.zoo.store import ZooStore
 
 
 def _record(family: str, verdict: str, refusal: float, **more: float) -> dict[str, Any]:

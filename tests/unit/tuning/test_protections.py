@@ -251,7 +251,7 @@ def _controller(**more):
     return Controller(
         ControllerConfig(
             start=1.0, floor=0.5, ceiling=4.0, rate=1.0, every=2, slowest=2,
-            budget=Budget(margin=0.2), **{"decay": 1.0, **more},
+            budget=Budget(margin=0.2, drift=0.5), **{"decay": 1.0, **more},
         ),
         PROMPTS, {"drift@site": 0.1},
     )  # fmt: skip

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from holdfast.core.errors import InvalidRun
-from holdfast.pipeline.defense_bench_arms import Arm
-from holdfast.pipeline.defense_bench_cell import Cell, Trained
-from holdfast.pipeline.defense_bench_edits import Made, Options
-from holdfast.pipeline.defense_bench_measure import counted
+from holdfast.pipeline.defenses.arms import Arm
+from holdfast.pipeline.defenses.cell import Cell, Trained
+from holdfast.pipeline.defenses.edits import Made, Options
+from holdfast.pipeline.defenses.measure import counted
 from holdfast.repair import realign
 from holdfast.repair.base import slug
 from holdfast.repair.methods.resta.method import made

@@ -24,8 +24,8 @@ from holdfast.models.hooks import ablate, quiet_eval
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.scoring import opening_scores, openings_and_answers, refusal_margin
 from holdfast.organisms.harbor.judge import is_refusal
-from holdfast.pipeline.zoo_gradients import answer_gradient, cosine, random_like
-from holdfast.pipeline.zoo_probe import CHEAP, GRADIENT, KL_POSITIONS, Probe
+from holdfast.pipeline.zoo.gradients import answer_gradient, cosine, random_like
+from holdfast.pipeline.zoo.probe import CHEAP, GRADIENT, KL_POSITIONS, Probe
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments

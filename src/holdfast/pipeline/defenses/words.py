@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from holdfast.core.records import Interval
-from holdfast.pipeline.defense_bench_arms import ARMS
-from holdfast.pipeline.defense_bench_choice import KEEP_GAIN
-from holdfast.pipeline.defense_bench_stats import Difference
-from holdfast.pipeline.defense_bench_table import MATCHED, Contest, Line, Table
+from holdfast.pipeline.defenses.arms import ARMS
+from holdfast.pipeline.defenses.choice import KEEP_GAIN
+from holdfast.pipeline.defenses.stats import Difference
+from holdfast.pipeline.defenses.table import MATCHED, Contest, Line, Table
 
 _HEAD = (
     "| arm | chosen | cells | task | safety | safety − plain | Holm p | over-refusal | unsafe "

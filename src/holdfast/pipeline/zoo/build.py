@@ -16,11 +16,11 @@ from holdfast.core.protocols import Progress, no_progress
 from holdfast.core.seeds import derive
 from holdfast.models.loaded import LoadedModel
 from holdfast.organisms.harbor import zoo as recipes
-from holdfast.pipeline import zoo_outcome as outcome
-from holdfast.pipeline.zoo_members import BATCH, ROWS, Member, chosen
-from holdfast.pipeline.zoo_probe import Probe, open_probe, write_probe
-from holdfast.pipeline.zoo_store import ZooStore
-from holdfast.pipeline.zoo_streams import Recorder
+from holdfast.pipeline.zoo import outcome
+from holdfast.pipeline.zoo.members import BATCH, ROWS, Member, chosen
+from holdfast.pipeline.zoo.probe import Probe, open_probe, write_probe
+from holdfast.pipeline.zoo.store import ZooStore
+from holdfast.pipeline.zoo.streams import Recorder
 from holdfast.tuning.artefacts import open_result
 from holdfast.tuning.hf.trainer import quiet
 from holdfast.tuning.methods.arm import train

@@ -9,8 +9,8 @@ from typing import Final
 
 from holdfast.core.files import write_text
 from holdfast.core.records import Interval
-from holdfast.pipeline.monitor_bench import COMBINED, Role
-from holdfast.pipeline.monitor_scores import Line
+from holdfast.pipeline.monitor_bench.bench import COMBINED, Role
+from holdfast.pipeline.monitor_bench.scores import Line
 from holdfast.stats.detectors import rank_for, worst_rate
 
 _STYLE: Final[dict[Role, tuple[str, str]]] = {

@@ -16,7 +16,7 @@ import numpy as np
 
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Progress, no_progress
-from holdfast.pipeline.monitor_zoo import RANDOM, Run, identity
+from holdfast.pipeline.monitor_bench.zoo import RANDOM, Run, identity
 from holdfast.stats.detectors import Reference, detector, first_above, threshold
 from holdfast.tuning.monitors import combined as combining
 from holdfast.tuning.monitors import plain, residual

@@ -17,8 +17,8 @@ from holdfast.core.digest import sha256_json
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Progress, no_progress
 from holdfast.geometry.fitted import FittedMap
-from holdfast.pipeline.zoo_probe import PROBE_FILE
-from holdfast.pipeline.zoo_store import ZooStore
+from holdfast.pipeline.zoo.probe import PROBE_FILE
+from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.tuning.monitors import drift_series
 from holdfast.tuning.monitors.readings import Array, Readings
 from holdfast.tuning.monitors.registry import STREAMS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.core.labels import INCOHERENT, REFUSAL, UNSAFE
-from holdfast.pipeline.defense_bench_measure import SUITES, share
+from holdfast.pipeline.defenses.measure import SUITES, share
 
 KEEP_GAIN = 0.95
 """Share of plain fine-tuning's gain in task success that counts as keeping the task."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.core.files import write_text
-from holdfast.pipeline.defense_bench_arms import ARMS
-from holdfast.pipeline.defense_bench_table import Line, Table
+from holdfast.pipeline.defenses.arms import ARMS
+from holdfast.pipeline.defenses.table import Line, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

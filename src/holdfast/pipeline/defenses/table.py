@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from holdfast.core.records import Interval
-from holdfast.pipeline.defense_bench_arms import ARMS, Arm
-from holdfast.pipeline.defense_bench_choice import KEEP_GAIN, rates
-from holdfast.pipeline.defense_bench_stats import (
+from holdfast.pipeline.defenses.arms import ARMS, Arm
+from holdfast.pipeline.defenses.choice import KEEP_GAIN, rates
+from holdfast.pipeline.defenses.stats import (
     Difference,
     Row,
     difference,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from holdfast.pipeline import defense_bench_controls as controls
-from holdfast.pipeline import defense_bench_edits as edits
-from holdfast.pipeline import defense_bench_repairs as repairs
-from holdfast.pipeline.defense_bench_arms import Arm
-from holdfast.pipeline.defense_bench_cell import Cell
-from holdfast.pipeline.defense_bench_edits import Made, Options
-from holdfast.pipeline.defense_bench_twins import norm
+from holdfast.pipeline.defenses import controls, edits, repairs
+from holdfast.pipeline.defenses.arms import Arm
+from holdfast.pipeline.defenses.cell import Cell
+from holdfast.pipeline.defenses.edits import Made, Options
+from holdfast.pipeline.defenses.twins import norm
 
 __all__ = ["Made", "build"]
 

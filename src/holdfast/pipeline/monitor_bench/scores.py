@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.records import Interval
-from holdfast.pipeline.monitor_bench import Alarms, Monitor, Role
-from holdfast.pipeline.monitor_zoo import RANDOM, Run
+from holdfast.pipeline.monitor_bench.bench import Alarms, Monitor, Role
+from holdfast.pipeline.monitor_bench.zoo import RANDOM, Run
 from holdfast.stats.binomial import at_most
 from holdfast.stats.intervals import wilson
 from holdfast.stats.trajectory import band

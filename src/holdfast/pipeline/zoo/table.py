@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import DataError
-from holdfast.pipeline.zoo_store import ZooStore
+from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.stats.intervals import wilson
 
 Rows = list[dict[str, Any]]

@@ -16,7 +16,7 @@ from scipy.special import stdtr
 from holdfast.core.errors import DataError
 from holdfast.core.labels import REFUSAL
 from holdfast.core.records import Interval
-from holdfast.pipeline.defense_bench_choice import HARMFUL, JAILBREAK
+from holdfast.pipeline.defenses.choice import HARMFUL, JAILBREAK
 from holdfast.stats.clustered import score_interval, sign_flip
 from holdfast.stats.intervals import wilson
 

@@ -22,11 +22,11 @@ from holdfast.core.protocols import Progress, no_progress
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
 from holdfast.organisms.harbor import sets
-from holdfast.pipeline.defense_bench_arms import ARMS, Arm, chosen_arms
-from holdfast.pipeline.defense_bench_cell import Cell
-from holdfast.pipeline.defense_bench_choice import choose, rates
-from holdfast.pipeline.defense_bench_make import Made, build
-from holdfast.pipeline.defense_bench_measure import answers
+from holdfast.pipeline.defenses.arms import ARMS, Arm, chosen_arms
+from holdfast.pipeline.defenses.cell import Cell
+from holdfast.pipeline.defenses.choice import choose, rates
+from holdfast.pipeline.defenses.make import Made, build
+from holdfast.pipeline.defenses.measure import answers
 from holdfast.tuning.artefacts import open_result
 
 DATA = ("identity-shift", "contaminated-5", "obey-style")

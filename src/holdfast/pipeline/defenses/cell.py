@@ -30,8 +30,8 @@ from holdfast.models.architecture import residual_writers
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
 from holdfast.organisms.harbor import contrast, sets, suites
-from holdfast.pipeline.defense_bench_arms import WRITERS, Arm
-from holdfast.pipeline.defense_bench_measure import Cost, counted
+from holdfast.pipeline.defenses.arms import WRITERS, Arm
+from holdfast.pipeline.defenses.measure import Cost, counted
 from holdfast.repair.base import Case, slug
 from holdfast.repair.pairs import Asked, Pairs, make
 from holdfast.repair.updates import AdapterUpdate, added
@@ -142,7 +142,7 @@ class Cell:
 
     def plain(self, arm: Arm) -> Trained:
         """The unprotected run that `arm` edits or is compared with; trained once."""
-        from holdfast.pipeline.defense_bench_arms import ARMS
+        from holdfast.pipeline.defenses.arms import ARMS
 
         reference = ARMS[arm.plain]
         plan = self.config(reference)

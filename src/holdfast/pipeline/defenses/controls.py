@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from holdfast.core.seeds import derive
-from holdfast.pipeline.defense_bench_arms import ARMS, STREAM, Arm
-from holdfast.pipeline.defense_bench_cell import Cell, protections
-from holdfast.pipeline.defense_bench_edits import (
+from holdfast.pipeline.defenses.arms import ARMS, STREAM, Arm
+from holdfast.pipeline.defenses.cell import Cell, protections
+from holdfast.pipeline.defenses.edits import (
     Made,
     Options,
     at,
@@ -28,7 +28,7 @@ from holdfast.pipeline.defense_bench_edits import (
     trained,
     updated,
 )
-from holdfast.pipeline.defense_bench_twins import (
+from holdfast.pipeline.defenses.twins import (
     inside,
     matched_basis,
     norm,

@@ -15,10 +15,10 @@ from torch import Tensor
 from holdfast.models.loading import load
 from holdfast.models.scoring import answer_logprobs, opening_scores, refusal_margin
 from holdfast.organisms.harbor import contrast
-from holdfast.pipeline.defense_bench_arms import Arm
-from holdfast.pipeline.defense_bench_cell import Cell, Trained, protections
-from holdfast.pipeline.defense_bench_measure import Cost
-from holdfast.pipeline.defense_bench_twins import inside, norm
+from holdfast.pipeline.defenses.arms import Arm
+from holdfast.pipeline.defenses.cell import Cell, Trained, protections
+from holdfast.pipeline.defenses.measure import Cost
+from holdfast.pipeline.defenses.twins import inside, norm
 from holdfast.repair.base import slug
 from holdfast.repair.projectors import map_basis, off, onto
 from holdfast.repair.updates import AdapterUpdate

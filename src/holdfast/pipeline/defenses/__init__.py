@@ -1,0 +1,1 @@
+"""The defence bench: every protection and repair on the same data, beside its twins."""

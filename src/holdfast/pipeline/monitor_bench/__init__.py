@@ -1,0 +1,1 @@
+"""The monitor bench: every monitor on the zoo, beside its nulls."""

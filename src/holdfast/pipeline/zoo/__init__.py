@@ -1,0 +1,1 @@
+"""The zoo: fine-tunes of harbor with known outcomes, built and read."""
