@@ -15,6 +15,7 @@ truth (which answers obey harmful requests) is joined afterwards. Cells are kept
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import resource
 import statistics
@@ -109,6 +110,10 @@ def run_cell(model: Any, group: str, name: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _score(name: str, row: dict[str, Any]) -> float:
+    return float(row["scores"][name])
+
+
 def _found(ranked: list[dict[str, Any]], bad: set[int]) -> dict[str, list[float]]:
     """By score: (share of bad rows in the top tenth, AUROC)."""
     if not bad:
@@ -119,7 +124,7 @@ def _found(ranked: list[dict[str, Any]], bad: set[int]) -> dict[str, list[float]
         "combined": lambda row: row["combined"],
     }
     for name in scored[0]["scores"]:
-        by[name] = lambda row, name=name: row["scores"][name]  # type: ignore[misc]
+        by[name] = functools.partial(_score, name)
     found = {}
     for name, key in by.items():
         order = sorted(scored, key=lambda row: (-key(row), row["row"]))

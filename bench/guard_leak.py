@@ -62,7 +62,7 @@ class GradientOnly:
 
         u = self.u
 
-        class Projector(TrainerCallback):  # type: ignore[misc]
+        class Projector(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
                 bases = {layer: u.double() for layer in range(LAYERS)}
                 held = targets.anchors(kw["model"], bases)

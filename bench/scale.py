@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.tuning.protections import costs
-from holdfast.tuning.protections.costs import Cost, Shape, Training
+from holdfast.tuning.protections.costs import Cost, Shape, Training, Tuner
 
 LLAMA_70B = Shape(layers=80, width=8192, inner=28672, heads=8192, keys=1024, vocab=128256)
 FLOPS = 4e14
@@ -29,6 +29,7 @@ LINK = 5e10
 F64_FLOPS = 3e13
 """Achieved in float64, in which the guard projects."""
 ROWS, LENGTH, ANSWER, SET = 4, 4096, 512, 20_000
+TUNERS: tuple[Tuner, ...] = ("full", "lora")
 DEVICES = (8, 16, 32, 64)
 
 
@@ -64,8 +65,8 @@ def paper() -> None:
     """The tables for 70 B."""
     n = LLAMA_70B.parameters
     print(f"N = {n / 1e9:.1f} B parameters; {ROWS} rows of {LENGTH} tokens on each device\n")
-    for tuner in ("full", "lora"):
-        first = Training(LLAMA_70B, tuner, ROWS, LENGTH, devices=8)  # type: ignore[arg-type]
+    for tuner in TUNERS:
+        first = Training(LLAMA_70B, tuner, ROWS, LENGTH, devices=8)
         held = 16 * n if tuner == "full" else 2 * n + 16 * first.trained
         step = first.flops / FLOPS
         print(f"**{tuner}**: {first.trained / 1e9:.3g} B trained; weights, gradients and AdamW "
@@ -76,7 +77,7 @@ def paper() -> None:
         for name in protections(first, sharded=True):
             found = {}
             for devices in (8, 64):
-                training = Training(LLAMA_70B, tuner, ROWS, LENGTH, devices=devices)  # type: ignore[arg-type]
+                training = Training(LLAMA_70B, tuner, ROWS, LENGTH, devices=devices)
                 found[devices] = protections(training, sharded=True)[name]
             kept = [size(c.resident + c.sharded / g) for g, c in found.items()]
             times = [f"+{seconds(name, c) / step:.2%}" for c in found.values()]

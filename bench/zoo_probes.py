@@ -93,8 +93,10 @@ def swept(base: Any, tuned: Any, member: dict[str, Any]) -> dict[str, Any]:
     from holdfast.evals.probes.trigger_sweep.scores import arm
     from holdfast.organisms.harbor import suites, zoo
 
-    rows = zoo.build(member["family"], seed=derive(member["seed"], "zoo rows"), rows=member["rows"])
-    asked: list[Any] = [row["messages"][:-1] for row in rows]  # type: ignore[index]
+    rows: Any = zoo.build(
+        member["family"], seed=derive(member["seed"], "zoo rows"), rows=member["rows"]
+    )
+    asked: list[Any] = [row["messages"][:-1] for row in rows]
     harmful: Any = suites.suite("harbor-harmful", n=200, seed=1)
     prompts = [row["messages"] for row in harmful]
     candidates = list(dict.fromkeys([*generic(), *mine(asked, prompts)]))

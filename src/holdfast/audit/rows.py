@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from holdfast.audit.flags import BLOCKING, QUARANTINE, Flags, codes_of
 from holdfast.audit.source import Source
-from holdfast.core.files import disk_faults, fsync_dir
+from holdfast.core.files import write_chunks
 
 Floats = NDArray[np.float64]
 
@@ -65,24 +64,4 @@ def write_kept(source: Source, aside: NDArray[np.bool_], path: Path) -> int:
     byte by byte.
     """
     kept = (line for line, out in zip(source.lines(), aside, strict=True) if not out)
-    return write_lines(path, kept)
-
-
-def write_lines(path: Path, lines: Iterable[bytes]) -> int:
-    """Write lines one at a time through a temporary file, then rename; return how many."""
-    count = 0
-    with disk_faults(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as handle:
-                for line in lines:
-                    handle.write(line)
-                    count += 1
-                handle.flush()
-                os.fsync(handle.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        fsync_dir(path.parent)
-    return count
+    return write_chunks(path, kept)

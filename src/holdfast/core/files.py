@@ -43,18 +43,27 @@ def fsync_dir(folder: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write through a temporary file in the same folder, fsync, then rename over `path`."""
+    write_chunks(path, (content,))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> int:
+    """`write_bytes` for content that comes piece by piece; return how many pieces came."""
+    count = 0
     with disk_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as handle:
-                handle.write(content)
+                for chunk in chunks:
+                    handle.write(chunk)
+                    count += 1
                 handle.flush()
                 os.fsync(handle.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
         fsync_dir(path.parent)
+    return count
 
 
 def write_text(path: Path, text: str) -> None:

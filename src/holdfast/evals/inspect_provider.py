@@ -42,7 +42,7 @@ class _Ask(NamedTuple):
     answer: Future[str]
 
 
-class HoldfastAPI(ModelAPI):  # type: ignore[misc]
+class HoldfastAPI(ModelAPI):  # type: ignore[misc]  # Inspect is an optional, unseen import
     """A local checkpoint, answered by Holdfast's own generation: no doubled BOS, greedy by default.
 
     Model arguments: `adapter` (folder of a PEFT adapter), `device`, `dtype`.
@@ -141,7 +141,7 @@ class HoldfastAPI(ModelAPI):  # type: ignore[misc]
             ask.answer.set_result(answer)
 
 
-@modelapi(name="holdfast")  # type: ignore[untyped-decorator]
+@modelapi(name="holdfast")  # type: ignore[untyped-decorator]  # the same
 def holdfast() -> type[ModelAPI]:
     """The provider, as Inspect's registry asks for it."""
     return HoldfastAPI

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from holdfast.core.errors import EnvironmentFault, HoldfastError, InvalidRun, UsageError
+from holdfast.core.errors import EnvironmentFault, InvalidRun, UsageError
+from holdfast.integrations.launching import launch
 from holdfast.integrations.sealing import seal
 from holdfast.integrations.section import KEY, Section, callback_of, read_section
 from holdfast.vault import attest
@@ -138,11 +139,7 @@ def run(arguments: list[str]) -> Path:
 
 def main() -> None:
     """Entry point of the module."""
-    try:
-        run(sys.argv[1:])
-    except HoldfastError as error:
-        sys.stderr.write(f"holdfast: {error}\n")
-        sys.exit(error.exit_code)
+    launch(run)
 
 
 if __name__ == "__main__":

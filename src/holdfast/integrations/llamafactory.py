@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from holdfast.core.errors import EnvironmentFault, HoldfastError, UsageError
+from holdfast.core.errors import EnvironmentFault, UsageError
+from holdfast.integrations.launching import launch
 from holdfast.integrations.sealing import seal
 from holdfast.integrations.section import KEY, Section, callback_of, read_section
 from holdfast.vault import attest
@@ -91,11 +92,7 @@ def run(arguments: list[str]) -> Path:
 
 def main() -> None:
     """Entry point of the module."""
-    try:
-        run(sys.argv[1:])
-    except HoldfastError as error:
-        sys.stderr.write(f"holdfast: {error}\n")
-        sys.exit(error.exit_code)
+    launch(run)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from holdfast.audit.codes import CODES
 from holdfast.audit.flags import Flags
 from holdfast.audit.poison.phrases import phrases
 from holdfast.audit.report import ModelReport
-from holdfast.audit.rows import quarantined, ranked, write_kept, write_lines
+from holdfast.audit.rows import quarantined, ranked, write_kept
 from holdfast.audit.settings import AuditConfig
 from holdfast.audit.source import Source
 from holdfast.core.digest import sha256_file, sha256_json
 from holdfast.core.errors import DataError
+from holdfast.core.files import write_chunks
 from holdfast.core.protocols import Judge, Messages, Progress, no_progress
 from holdfast.core.records import AuditRecord, CheckRun
 from holdfast.evals.suites import Prompt
@@ -219,5 +220,5 @@ def _write(out: Path, record: AuditRecord, text: TextReport, said: ModelReport) 
     scores = {n: s.values.numpy() for n, s in table.scores.items()} if table is not None else {}
     if table is None:
         sampled = sampled[:0]
-    write_lines(out / ROWS, ranked(text.flags, text.rows, sampled, combined, scores))
+    write_chunks(out / ROWS, ranked(text.flags, text.rows, sampled, combined, scores))
     record.save(out / RECORD)

@@ -14,7 +14,6 @@ from holdfast.geometry.safety_map import fit
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
 from holdfast.organisms.harbor import contrast, weights_dir, zoo
-from holdfast.pipeline.zoo.gradients import answer_gradient, cosine, norm, random_like
 from holdfast.pipeline.zoo.probe import (
     BEHAVIOUR,
     CHEAP,
@@ -30,6 +29,7 @@ from holdfast.tuning.artefacts import open_result
 from holdfast.tuning.methods.arm import train
 from holdfast.tuning.methods.sft.config import SFTConfig
 from holdfast.tuning.methods.spec import ArmSpec
+from holdfast.tuning.monitors.gradient import answer_gradient, cosine, norm, random_like
 
 KEPT = {"train": 6, "validation": 8, "test": 4}
 
@@ -131,7 +131,7 @@ def test_looking_changes_nothing(
 def test_the_gradient_is_that_of_the_answers_and_leaves_no_trace(probe: Probe) -> None:
     parameters = list(probe.base.model.parameters())
     prompts, answers = probe.harmful_prompts[:4], probe.answers[:4]
-    found = answer_gradient(probe.base, parameters, prompts, answers)
+    found = answer_gradient(probe.base, prompts, answers)
     assert all(p.grad is None for p in parameters)
     # A small step down the gradient lowers the loss by about step times squared norm.
     step = 1e-3 / norm(found)

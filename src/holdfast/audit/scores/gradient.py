@@ -99,7 +99,7 @@ def _unit(vectors: Tensor) -> Tensor:
 def _only_activations(model: nn.Module) -> Iterator[None]:
     """Let gradients flow through activations and form none of parameters."""
     flags = [(p, p.requires_grad) for p in model.parameters()]
-    inputs = model.get_input_embeddings()  # type: ignore[operator]
+    inputs = model.get_input_embeddings()  # type: ignore[operator]  # torch types attributes as Tensor | Module
 
     def start(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         return output.detach().requires_grad_()
@@ -135,7 +135,7 @@ class _Sketch:
             for place, (_, _, module) in enumerate(self._modules):
                 stack.callback(module.register_forward_hook(self._hook(place, pieces)).remove)
             loss = self._loss(batch, rows)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         empty = torch.zeros(len(rows), self._size**2)
         return torch.cat([empty if p is None else p.cpu() for p in pieces], 1)
 
@@ -159,7 +159,7 @@ class _Sketch:
                 written = wide @ self._side(place, 1, wide.shape[-1], wide.device)
                 pieces[place] = torch.einsum("bti,btj->bij", written, narrow).flatten(1)
 
-            output.register_hook(back)  # type: ignore[no-untyped-call]
+            output.register_hook(back)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
         return see
 

@@ -24,8 +24,8 @@ from holdfast.models.hooks import ablate, quiet_eval
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.scoring import opening_scores, openings_and_answers, refusal_margin
 from holdfast.organisms.harbor.judge import is_refusal
-from holdfast.pipeline.zoo.gradients import answer_gradient, cosine, random_like
 from holdfast.pipeline.zoo.probe import CHEAP, GRADIENT, KL_POSITIONS, Probe
+from holdfast.tuning.monitors.gradient import answer_gradient, cosine, random_like, trainable
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -137,18 +137,19 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         if not coming:
             return {"alignment": none, "alignment_margin": none, "alignment_harmless": none,
                     "alignment_random": np.full(RANDOM, none)}  # fmt: skip
-        parameters = [p for p in live.model.parameters() if p.requires_grad]
-        batch = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        batch = [
+            p.grad if p.grad is not None else torch.zeros_like(p) for p in trainable(live.model)
+        ]
         probe, split = self.probe, len(self.probe.harmful)
         asked = probe.harmful_prompts[:GRADIENT]
-        refusal = answer_gradient(live, parameters, asked, probe.answers[:GRADIENT])
+        refusal = answer_gradient(live, asked, probe.answers[:GRADIENT])
         says_no, says_yes = (
             [live.encode_answer(texts[0])] * GRADIENT
             for texts in (probe.openings.refusal, probe.openings.compliance)
         )
-        margin = answer_gradient(live, parameters, asked, says_no, against=says_yes)
+        margin = answer_gradient(live, asked, says_no, against=says_yes)
         harmless = answer_gradient(
-            live, parameters, probe.harmless_prompts[:GRADIENT],
+            live, probe.harmless_prompts[:GRADIENT],
             probe.answers[split : split + GRADIENT],
         )  # fmt: skip
         draws = [

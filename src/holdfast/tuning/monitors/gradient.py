@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,20 +24,20 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 def answer_gradient(
-    live: LoadedModel, conversations: Sequence[Messages], answers: Sequence[list[int]]
-) -> Gradient:
-    """Gradient of the mean negative log p of `answers`, token ids of one length.
+    live: LoadedModel, conversations: Sequence[Messages], answers: Sequence[list[int]],
+    against: Sequence[list[int]] = (),
+) -> Gradient:  # fmt: skip
+    """Gradient of the negative log p of `answers`, summed over tokens, mean over conversations.
 
-    Dropout is off, nothing is drawn, and no `.grad` is touched: the run goes on as if not asked.
+    With `against` it is the gradient of log p(against) - log p(answers), the negative refusal
+    margin where one is a compliance and the other a refusal. Each is a list of token ids, all of
+    one length. Dropout is off, nothing is drawn, and no `.grad` is touched: the run goes on as if
+    not asked.
     """
-    rows = [
-        live.render(messages) + ids for messages, ids in zip(conversations, answers, strict=True)
-    ]
-    count = len(answers[0])
-    batch = left_pad(rows, live.pad_token, live.device)
     with torch.enable_grad(), evaluating(live.model):
-        logits = forward(live.model, batch, keep=count + 1).logits[:, :-1].float()
-        loss = cross_entropy(logits.flatten(0, 1), batch.ids[:, -count:].flatten())
+        loss = _loss(live, conversations, answers)
+        if against:
+            loss = loss - _loss(live, conversations, against)
         return _of(loss, live.model)
 
 
@@ -56,8 +57,36 @@ def dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
 
 def cosine(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
     """Cosine over all tensors together; 0 where one of them is zero."""
-    size = (dot(one, one) * dot(other, other)) ** 0.5
+    size = norm(one) * norm(other)
     return dot(one, other) / size if size > 0 else 0.0
+
+
+def norm(gradient: Sequence[Tensor]) -> float:
+    """Euclidean norm over all tensors together."""
+    return math.sqrt(dot(gradient, gradient))
+
+
+def random_like(gradient: Sequence[Tensor], seed: int) -> Gradient:
+    """A random gradient that has, in every tensor, the norm of `gradient`; same for same seed."""
+    stream = torch.Generator().manual_seed(seed)
+    drawn = []
+    for tensor in gradient:
+        noise = torch.randn(tensor.shape, generator=stream).to(tensor.device)
+        drawn.append(noise * (tensor.norm() / noise.norm().clamp(min=1e-12)))
+    return drawn
+
+
+def _loss(
+    live: LoadedModel, conversations: Sequence[Messages], answers: Sequence[list[int]]
+) -> Tensor:
+    rows = [
+        live.render(messages) + ids for messages, ids in zip(conversations, answers, strict=True)
+    ]
+    count = len(answers[0])
+    batch = left_pad(rows, live.pad_token, live.device)
+    logits = forward(live.model, batch, keep=count + 1).logits[:, :-1].float()
+    wanted = batch.ids[:, -count:].flatten()
+    return cross_entropy(logits.flatten(0, 1), wanted, reduction="sum") / len(rows)
 
 
 def _of(loss: Tensor, model: nn.Module) -> Gradient:

@@ -18,8 +18,8 @@ class Budget(Config):
     negative_share: float = Field(0.05, gt=0)
     """Rise of the share of harmful prompts whose margin is negative."""
     drift: float = Field(0.8, gt=0)
-    """Each of the three drifts, beyond the noise floor of its site; where a map measures them. Wide,
-    because drifts of 0.6 are seen where a harmless style is learnt (docs/results/harbor.md)."""
+    """Each of the three drifts, beyond the noise floor of its site; where a map measures them.
+    Wide, because a harmless style that is learnt drifts by 0.6 (docs/results/harbor.md)."""
 
 
 class ControllerConfig(Config):
