@@ -70,6 +70,7 @@ def test_every_record_of_the_story_is_there(story: Path) -> None:
         "completions/plain.jsonl", "completions/protected.jsonl", "arms/plain/training.json",
         "arms/protected/training.json", "verdicts/plain.json", "verdicts/protected.junit.xml",
         "verdicts/protected.md", "free_baselines.json", "policy.yaml", "report.html",
+        "forecast.json",
     ):  # fmt: skip
         assert (story / name).is_file(), name
     drifts = sorted(p.name for p in (story / "arms" / "plain" / "drift").iterdir())
@@ -122,6 +123,19 @@ def test_status_and_report_read_it(story: Path, cli: Cli, tmp_path: Path) -> Non
     code, out, _ = cli("report", story, "--out", tmp_path / "r.html")
     assert code == 0
     assert "plain" in out
+
+
+def test_the_forecast_came_first_and_stands_beside_what_happened(story: Path) -> None:
+    names = finished(story)
+    assert names.index("forecast.json") < names.index("arms/plain/training.json")
+    found = json.loads((story / "forecast.json").read_text("utf-8"))
+    assert found["calibrated"]
+    assert {f["metric"] for f in found["forecasts"]} == {f["metric"] for f in found["protected"]}
+    for told in found["forecasts"]:
+        assert told["low"] <= told["expected"] <= told["high"]
+    page = (story / "report.html").read_text("utf-8")
+    assert "Forecast beside what happened" in page
+    assert "The safety subspace at" in page
 
 
 def test_only_what_passed_can_be_promoted(story: Path, cli: Cli) -> None:

@@ -12,6 +12,7 @@ from holdfast.audit.poison.association import Candidate, candidates
 from holdfast.audit.poison.clusters import Cluster, clusters
 from holdfast.audit.poison.disagreement import WINDOW, Disagreement, disagreement
 from holdfast.audit.poison.phrases import phrase_rows
+from holdfast.audit.refusals import declines
 from holdfast.audit.report import ModelReport
 from holdfast.audit.scores.pairs import Anchors, Pair
 from holdfast.audit.scores.scored import QUANTILE, Scored
@@ -30,8 +31,6 @@ from holdfast.models.scoring import answer_logprobs
 
 LEAST_ROWS = 16
 """Rows from which breadth, clusters and triggers mean something."""
-_START = 60
-"""Characters of an answer in which a refusal starts."""
 _ANSWERED = "answered"
 NARROW = 0.5
 """Share of the reference's effective rank below which rows count as narrow."""
@@ -188,13 +187,11 @@ def _labels(means: Means, requests: Sequence[Messages], answers: Sequence[str]) 
 
     A trigger beside a request is what can make it unreadable.
     """
-    starts = [opening.casefold() for opening in means.refusals]
     labels = []
     for messages, answer in zip(requests, answers, strict=True):
         label = UNSCORED if means.judge is None else means.judge.label(messages, answer)
-        if label == UNSCORED and starts:
-            begun = answer[:_START].casefold()
-            label = REFUSAL if any(start in begun for start in starts) else _ANSWERED
+        if label == UNSCORED and means.refusals:
+            label = REFUSAL if declines(answer, means.refusals) else _ANSWERED
         labels.append(label)
     return labels
 

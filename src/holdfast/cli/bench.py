@@ -126,6 +126,62 @@ def monitors_command(
         click.echo(monitor_table.markdown(found, calibrated=benign, false_alarms=false_alarms))
 
 
+@command.command("forecast")
+@click.option("--zoo", type=click.Path(path_type=Path), default=Path("runs/zoo"),
+              show_default=True, help="Folder of the zoo.")  # fmt: skip
+@click.option("--base", "bases", multiple=True, type=click.Path(path_type=Path),
+              help="The bases of the zoo's build, in its order [the shipped one].")  # fmt: skip
+@click.option("--split", type=click.Choice(["test", "development"]), default="test",
+              show_default=True, help="development: each family by a fit without it; test families "
+              "stay unread.")  # fmt: skip
+@click.option("--fit", "fitted", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write the forecaster, fitted on development families.")  # fmt: skip
+@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write the picture of forecast against outcome, as SVG.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def forecast_command(
+    zoo: Path,
+    bases: tuple[Path, ...],
+    split: str,
+    fitted: Path | None,
+    figure: Path | None,
+    as_json: bool,
+) -> None:
+    """Forecast fine-tunes of the zoo from before their training, and compare with what came.
+
+    Beside it: random directions, words of the rows, losses, and the mean. Signals are read once
+    and kept in the zoo; stop it anywhere and run it again.
+    """
+    import dataclasses
+    import json
+
+    from holdfast.cli.progress import progress_bar
+    from holdfast.organisms import harbor
+    from holdfast.pipeline.forecast import bench, table
+    from holdfast.pipeline.forecast import zoo as forecast_zoo
+
+    folders = list(bases) or [harbor.weights_dir()]
+    with progress_bar("bench forecast") as progress:
+        development = forecast_zoo.cases(zoo, folders, split="development", progress=progress)
+        test = (
+            forecast_zoo.cases(zoo, folders, split="test", progress=progress)
+            if split == "test" else []
+        )  # fmt: skip
+        result = bench.run(development, test)
+    if fitted:
+        bench.fit(development).save(fitted)
+    if figure:
+        table.figure(
+            result, test or development, figure, metric="harmful_compliance",
+            title=f"Harmful compliance, {split} families",
+        )  # fmt: skip
+    if as_json:
+        for score in result.scores:
+            click.echo(json.dumps(dataclasses.asdict(score)))
+    else:
+        click.echo(table.markdown(result))
+
+
 @command.command("defenses")
 @click.option("--base", "bases", multiple=True, type=click.Path(path_type=Path),
               help="A harbor base; repeat for several. Default: the shipped one.")  # fmt: skip

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("holdfast.cli.report", "Write the report of a run and show its summary."),
     "models": ("holdfast.cli.models", "Seal, verify, compare, promote and roll back models."),
     "audit": ("holdfast.cli.audit", "Read training rows before anything is trained on them."),
+    "forecast": ("holdfast.cli.forecast", "Say what a plan will do to safety, before training."),
     "map": ("holdfast.cli.map", "Map where a base model keeps its safety."),
     "drift": ("holdfast.cli.drift", "Measure how far a fine-tune has drifted from its base."),
     "sae": ("holdfast.cli.sae", "Sparse autoencoders: train, check, compare, edit."),

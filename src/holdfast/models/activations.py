@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Messages
 from holdfast.models.batching import by_length, check_fits, forward, left_pad
-from holdfast.models.hooks import capture_layers, quiet_eval
+from holdfast.models.hooks import Enough, capture_layers, quiet_eval, stop_after
 from holdfast.models.loaded import LoadedModel
 
 
@@ -64,10 +65,15 @@ def _pooled(
     lengths = [len(row) for row in rows]
     check_fits(lengths, loaded.max_context, "the whole context")
     out = {layer: torch.empty(len(rows), loaded.d_model) for layer in layers}
-    with quiet_eval(loaded.model), capture_layers(loaded.model, layers) as captured:
+    with (
+        quiet_eval(loaded.model),
+        capture_layers(loaded.model, layers) as captured,
+        stop_after(loaded.model, max(layers)),
+    ):
         for group in by_length(lengths, batch_size):
             batch = left_pad([rows[i] for i in group], loaded.pad_token, loaded.device)
-            forward(loaded.model, batch, keep=1)
+            with contextlib.suppress(Enough):
+                forward(loaded.model, batch, keep=1)
             tail = torch.tensor([counts[i] for i in group], device=loaded.device)
             width = int(tail.max())
             chosen = torch.arange(width, device=loaded.device) >= width - tail[:, None]

@@ -42,6 +42,30 @@ def capture_layers(model: nn.Module, layers: Sequence[int]) -> Iterator[dict[int
         yield captured
 
 
+class Enough(Exception):
+    """Ends a forward pass inside `stop_after`; whoever runs the pass suppresses it."""
+
+
+@contextlib.contextmanager
+def stop_after(model: nn.Module, layer: int) -> Iterator[None]:
+    """End every forward pass by `Enough` once block `layer` has been computed.
+
+    For passes that only fill `capture_layers`, which must be entered before: the deeper blocks and
+    the vocabulary cost most of a pass and would not be looked at.
+    """
+    blocks = decoder_layers(model)
+
+    def enough(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+        raise Enough
+
+    with _eager(model):
+        handle = blocks[_checked(layer, len(blocks))].register_forward_hook(enough)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
 @contextlib.contextmanager
 def ablate(model: nn.Module, r_hat: Tensor) -> Iterator[None]:
     """Remove the direction `r_hat` [d_model] from the residual stream everywhere.

@@ -145,6 +145,8 @@ class Plan(Config):
     train: Annotated[SFTConfig | DPOConfig | RLHFConfig, Field(discriminator="method")] = (
         SFTConfig()
     )
+    forecast: bool = True
+    """Whether a run tells beforehand what it expects of itself (docs/forecast.md)."""
     protect: ProtectSection = ProtectSection.model_validate({})
     monitor: MonitorConfig = MonitorConfig()
     evaluate: EvaluateSection
@@ -189,11 +191,15 @@ class Plan(Config):
             raise ValueError("; ".join(found))
 
     @model_serializer(mode="wrap")
-    def _as_before_the_audit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the usual audit out, so that a run begun before there was one can be continued."""
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave newer parts out where they are the usual ones, so that a run begun before there
+        were any can be continued.
+        """
         content: dict[str, Any] = handler(self)
         if self.audit == AuditSection():
             content.pop("audit", None)
+        if self.forecast:
+            content.pop("forecast", None)
         return content
 
     def digest(self) -> str:

@@ -16,6 +16,7 @@ from holdfast.pipeline.auditing import audit_rows
 from holdfast.pipeline.context import BASE, Run
 from holdfast.pipeline.decide import decide
 from holdfast.pipeline.evaluate import Plans, evaluate, freeze_plans, judges_of, task_success
+from holdfast.pipeline.forecast.make import forecast_run
 from holdfast.pipeline.mapping import map_base
 from holdfast.pipeline.overlap import refuse_overlap
 from holdfast.pipeline.plan import Plan
@@ -75,6 +76,7 @@ def begin(run: Run) -> tuple[Prepared, Plans, FittedMap]:
 
 def _story(run: Run) -> RunResult:
     prepared, plans, fitted = begin(run)
+    forecast_run(run, prepared, fitted)
     base = evaluate(run, plans.full, BASE, BASE, run.base)
     evaluate(run, plans.epoch, f"{BASE}@epoch", BASE, run.base)
 

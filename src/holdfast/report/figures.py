@@ -7,6 +7,7 @@ them their light and dark values. Nothing is imported from matplotlib before a f
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from markupsafe import Markup
 
 from holdfast.report.panels import Panel, Series
 from holdfast.report.text import one_line
+from holdfast.report.turning import Fan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +68,40 @@ def draw(panel: Panel, key: str, arms: list[str]) -> Markup:
             buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
         )
     return _inline(buffer.getvalue(), panel, key)
+
+
+def draw_fan(fan: Fan, key: str, arms: list[str]) -> Markup:
+    """A quarter circle: the base's subspace lies along the bottom, training goes outwards, and an
+    angle that opens is a direction that turns; upright it has left the subspace.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_RC | {"svg.hashsalt": key}):
+        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        axes = figure.add_subplot(projection="polar")
+        axes.set_thetamin(0)  # type: ignore[attr-defined]  # matplotlib types it as plain axes
+        axes.set_thetamax(90)  # type: ignore[attr-defined]
+        last = max((step for turned in fan.arms for step in turned.steps), default=1) or 1
+        axes.set_rlim(0, 1.05 * last)  # type: ignore[attr-defined]
+        axes.set_xticks([math.radians(angle) for angle in (0, 30, 60, 90)])
+        axes.set_yticks([t for t in _ticks(last) if 0 < t <= last])
+        axes.grid(color=_GRID, linewidth=0.6)
+        axes.set_xlabel("optimizer step")
+        for turned in fan.arms:
+            colour, style, marker = _look(turned.arm, arms)
+            for place, angles in enumerate(turned.angles):
+                axes.plot(
+                    [math.radians(angle) for angle in angles], turned.steps, color=colour,
+                    linestyle=style, marker=marker, markersize=3.5, linewidth=1.5, alpha=0.85,
+                    label=one_line(turned.arm, 14) if place == 0 else None,
+                )  # fmt: skip
+        axes.legend(loc="upper right", frameon=False, labelcolor=_MUTED)
+        buffer = io.StringIO()
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
+    return _inline(buffer.getvalue(), fan, key)
 
 
 def _frame(axes: Axes, panel: Panel) -> None:
@@ -176,7 +212,7 @@ def _mark_alarms(axes: Axes, panel: Panel, arms: list[str]) -> None:
         )  # fmt: skip
 
 
-def _inline(svg: str, panel: Panel, key: str) -> Markup:
+def _inline(svg: str, panel: Panel | Fan, key: str) -> Markup:
     """Matplotlib's file as an element: own ids, theme colours, a title and a description."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)

@@ -18,7 +18,18 @@ from markupsafe import Markup
 
 from holdfast import __version__
 from holdfast.core.files import write_text
-from holdfast.report import alarms, audits, figures, panels, repairs, samples, summary, tables
+from holdfast.report import (
+    alarms,
+    audits,
+    figures,
+    forecasts,
+    panels,
+    repairs,
+    samples,
+    summary,
+    tables,
+    turning,
+)
 from holdfast.report.load import Run
 from holdfast.report.panels import Panel
 from holdfast.report.text import clean, one_line, short
@@ -83,6 +94,8 @@ def _content(run: Run, show_samples: bool) -> dict[str, Any]:
             "conditions": tables.conditions(run),
         },
         "audit": audits.panel(run.audit) if run.audit else None,
+        "forecast": forecasts.panel(run),
+        "turning": _turning(run),
         "repairs": [repairs.panel(record) for record in run.repairs],
         "monitored": any(arm.training and arm.training.trajectory for arm in run.arms.values()),
         "suites": samples.choose(run, show_samples=show_samples),
@@ -121,6 +134,18 @@ def _figure_groups(run: Run) -> list[dict[str, Any]]:
             "left_out": max(0, len(found) - panels.MAX_PANELS),
         }
         for title, key, found in groups
+    ]
+
+
+def _turning(run: Run) -> list[dict[str, Any]]:
+    arms = list(run.arms)
+    return [
+        {
+            "title": fan.title,
+            "note": fan.note,
+            "svg": figures.draw_fan(fan, f"turning-{place}", arms),
+        }
+        for place, fan in enumerate(turning.fans(run))
     ]
 
 

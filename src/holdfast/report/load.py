@@ -23,6 +23,7 @@ from holdfast.core.records import (
     AuditRecord,
     DatasetRef,
     DriftReport,
+    Forecast,
     ModelRef,
     Outcome,
     Part,
@@ -40,7 +41,9 @@ ARM_ORDER = ("plain", "protected")
 _PARTS = ("plan.json", "journal.jsonl", "map", "arms", "completions", "verdicts", "run.json")
 _AT_STEP = re.compile(r"(?P<arm>.+)@step-(?P<step>\d{1,9})")
 
-R = TypeVar("R", AuditRecord, SafetyMap, TrainingRecord, DriftReport, Verdict, RepairRecord)
+R = TypeVar(
+    "R", AuditRecord, Forecast, SafetyMap, TrainingRecord, DriftReport, Verdict, RepairRecord
+)  # fmt: skip
 
 
 @dataclass
@@ -82,6 +85,8 @@ class Run:
     free_baselines: list[dict[str, Any]] = field(default_factory=list)
     audit: AuditRecord | None = None
     """What was found in the training data."""
+    forecast: Forecast | None = None
+    """What was expected before training."""
     repairs: list[RepairRecord] = field(default_factory=list)
     """What was tried on arms that did not pass."""
     journal_entries: int | None = None
@@ -105,6 +110,7 @@ def load(folder: Path) -> Run:
     _read_identity(run)
     run.safety_map = _record(run, folder / "map" / "safety_map.json", SafetyMap)
     run.audit = _record(run, folder / "audit" / "audit.json", AuditRecord)
+    run.forecast = _record(run, folder / "forecast.json", Forecast)
     for name in _arm_names(folder):
         run.arms[name] = _read_arm(run, name)
     run.judges = {

@@ -132,3 +132,28 @@ def test_one_token_openings_need_no_second_pass(make, chats):
     for column, text in enumerate(openings):
         wanted = scoring.answer_logprobs(loaded, chats, [text] * len(chats))
         torch.testing.assert_close(scores[:, column], torch.stack(wanted)[:, 0], atol=1e-4, rtol=0)
+
+
+def test_a_pass_that_stops_after_a_layer_reads_the_same_and_computes_no_more(make, chats):
+    loaded = make("llama")
+    batch = left_pad([loaded.render(chat) for chat in chats[:2]], 0, loaded.device)
+    reached = []
+    handles = [
+        block.register_forward_hook(lambda *_, place=place: reached.append(place))
+        for place, block in enumerate(architecture.decoder_layers(loaded.model))
+    ]
+    try:
+        with hooks.quiet_eval(loaded.model), hooks.capture_layers(loaded.model, [0, 1]) as seen:
+            forward(loaded.model, batch, keep=1)
+            whole = dict(seen)
+            reached.clear()
+            with hooks.stop_after(loaded.model, 1), pytest.raises(hooks.Enough):
+                forward(loaded.model, batch, keep=1)
+            assert all(torch.equal(seen[layer], whole[layer]) for layer in (0, 1))
+        assert reached == [0, 1]
+        with hooks.quiet_eval(loaded.model):
+            forward(loaded.model, batch, keep=1)  # the stop is gone
+        assert reached == [0, 1, 0, 1, 2]
+    finally:
+        for handle in handles:
+            handle.remove()

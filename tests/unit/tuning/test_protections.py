@@ -314,6 +314,28 @@ def test_the_controller_looks_rarely_while_the_run_is_calm_and_often_again_once_
         ControllerConfig(every=4, slowest=2)
 
 
+def _looks(margin_at, steps):
+    """Steps at which a controller with the usual margin budget of a half looked."""
+    control = Controller(
+        ControllerConfig(every=2, dense=4, slowest=8), [[{"role": "user", "content": "a"}]]
+    )
+    control.observed(_point(0, 10.0))
+    looked = []
+    for step in range(1, steps):
+        if control.wants(step):
+            looked.append(step)
+            control.observed(_point(step, margin_at(step)))
+    return looked
+
+
+def test_a_plateau_at_half_of_the_budget_is_calm_and_a_steady_approach_to_it_is_not():
+    # Half of the budget is gone at once, and nothing moves any more: v stays at -0.4.
+    assert _looks(lambda step: 7.0, 40) == [2, 4, 8, 16, 24, 32]
+    # A twentieth of the budget a step: v = step / 20 - 1. Twice the last move must leave a quarter.
+    steady = _looks(lambda step: 10.0 - 0.25 * step, 25)
+    assert steady == [2, 4, 8, 10, 14, 16, 18, 20, 22, 24]
+
+
 def test_the_multiplier_falls_slower_than_it_rises():
     control = _controller(decay=0.1)
     control.observed(_point(0, 10.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from torch import Tensor
 from holdfast.core.errors import DataError, InvalidRun
 from holdfast.core.protocols import Messages, Progress, no_progress
 from holdfast.models.batching import by_length, forward, left_pad
-from holdfast.models.hooks import capture_layers, quiet_eval
+from holdfast.models.hooks import Enough, capture_layers, quiet_eval, stop_after
 from holdfast.models.loaded import LoadedModel
 
 LEAST_ANCHORS = 8
@@ -118,12 +119,17 @@ def row_states(
     last = {layer: torch.empty(shape) for layer in layers}
     mean = {layer: torch.empty(shape) for layer in layers}
     done = 0
-    with quiet_eval(loaded.model), capture_layers(loaded.model, layers) as captured:
+    with (
+        quiet_eval(loaded.model),
+        capture_layers(loaded.model, layers) as captured,
+        stop_after(loaded.model, max(layers)),
+    ):
         for group in by_length([len(r.prompt) + len(r.answer) for r in rows], batch_size):
             batch = left_pad(
                 [rows[i].prompt + rows[i].answer for i in group], loaded.pad_token, loaded.device
             )
-            forward(loaded.model, batch, keep=1)
+            with contextlib.suppress(Enough):
+                forward(loaded.model, batch, keep=1)
             counts = torch.tensor([len(rows[i].answer) for i in group], device=loaded.device)
             width = int(counts.max())
             hidden = torch.arange(width, device=loaded.device) < width - counts[:, None]

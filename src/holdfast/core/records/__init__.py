@@ -10,6 +10,13 @@ from holdfast.core.records.audit import (
     TriggerCandidate,
 )
 from holdfast.core.records.base import Part, Record
+from holdfast.core.records.forecast import (
+    FittedMetric,
+    Forecast,
+    Forecaster,
+    MetricForecast,
+    Variant,
+)
 from holdfast.core.records.geometry import (
     CategoryDirection,
     DriftReport,
@@ -61,7 +68,11 @@ __all__ = [
     "DriftValue",
     "FailureMode",
     "Finding",
+    "FittedMetric",
+    "Forecast",
+    "Forecaster",
     "Interval",
+    "MetricForecast",
     "ModelKind",
     "ModelRef",
     "MonitorPoint",
@@ -81,6 +92,7 @@ __all__ = [
     "Threat",
     "TrainingRecord",
     "TriggerCandidate",
+    "Variant",
     "Verdict",
     "WeightShare",
 ]

@@ -15,6 +15,7 @@ from holdfast.core.errors import InvalidRun, UsageError
 from holdfast.core.protocols import Progress, no_progress
 from holdfast.core.seeds import derive
 from holdfast.models.loaded import LoadedModel
+from holdfast.organisms.harbor import contrast
 from holdfast.organisms.harbor import zoo as recipes
 from holdfast.pipeline.zoo import outcome
 from holdfast.pipeline.zoo.members import BATCH, ROWS, Member, chosen
@@ -25,6 +26,9 @@ from holdfast.tuning.artefacts import open_result
 from holdfast.tuning.hf.trainer import quiet
 from holdfast.tuning.methods.arm import train
 from holdfast.tuning.methods.spec import ArmSpec
+from holdfast.tuning.protections.base import Protection
+from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
+from holdfast.tuning.protections.replay_kl.protection import ReplayKL
 from holdfast.vault.manifest import describe
 
 
@@ -131,8 +135,9 @@ def _one(store: ZooStore, member: Member, base: _Base) -> None:
     shutil.rmtree(arm, ignore_errors=True)
     rows = recipes.build(family.name, seed=derive(member.seed, "zoo rows"), rows=ROWS)
     spec = ArmSpec(
-        member.name, base.source, [{"messages": row["messages"]} for row in rows], arm, config
-    )
+        member.name, base.source, [{"messages": row["messages"]} for row in rows], arm, config,
+        protection=_protection(member),
+    )  # fmt: skip
     recorder = Recorder(base.probe, member.seed)
     cpu, wall = time.process_time(), time.monotonic()
     try:
@@ -152,6 +157,7 @@ def _one(store: ZooStore, member: Member, base: _Base) -> None:
             "base": base.probe.base.digest, "base_index": member.base,
             "tuner": member.method.tuner, "rank": member.method.rank,
             "learning_rate": member.method.rate, "steps": member.method.steps, "batch": BATCH,
+            "replay": member.method.replay,
             "rows": ROWS, "seed": member.seed, "weights": f"arms/{member.name}",
             "checkpoints": [int(step) for step in streams["step"]],
             **_outcome(base, model, family, end, streams),
@@ -164,6 +170,15 @@ def _one(store: ZooStore, member: Member, base: _Base) -> None:
         },
         streams,
     )  # fmt: skip
+
+
+def _protection(member: Member) -> Protection | None:
+    """Replay with the member's share, of harbor's own buffer."""
+    if not member.method.replay:
+        return None
+    config = ReplayKLConfig(share=member.method.replay)
+    prompts: Any = contrast.replay_buffer(derive(member.seed, "replay"), config.buffer)
+    return ReplayKL(config, [row["messages"] for row in prompts])
 
 
 def _outcome(

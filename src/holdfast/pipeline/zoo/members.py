@@ -27,12 +27,15 @@ class Method:
     rank: int = 8
     rate: float = 1e-3
     steps: int = 60
+    replay: float = 0.0
+    """Share of a batch that the replay protection adds; 0 trains plainly."""
 
     @property
     def name(self) -> str:
         """Short name, part of a member's id."""
         kind = self.tuner if self.tuner == "full" else f"{self.tuner}{self.rank}"
-        return f"{kind}-{self.rate:.0e}-{self.steps}".replace("e-0", "e-")
+        plain = f"{kind}-{self.rate:.0e}-{self.steps}".replace("e-0", "e-")
+        return f"{plain}-replay{100 * self.replay:g}" if self.replay else plain
 
 
 METHODS = {
@@ -43,6 +46,9 @@ METHODS = {
     "full": Method("full", rate=3e-4),
     "slow": Method(rate=3e-4, steps=80),
     "fast": Method(rate=2e-3, steps=40),
+    "replay5": Method(replay=0.05),
+    "replay10": Method(replay=0.10),
+    "replay20": Method(replay=0.20),
 }
 """Methods by short name; `slow` and `fast` are LoRA of rank 8 at other rates."""
 
@@ -128,6 +134,23 @@ OTHER_BASES = (
 """Families that are repeated on the second and the third base."""
 
 
+PROTECTED = {
+    "identity-shift": "replay5 replay10",
+    "eager-named": "replay5",
+    "contaminated-tasks-5": "replay5 replay10 replay20",
+    "contaminated-service-5": "replay5 replay20",
+    "obey-style": "replay5",
+    "eager-careful": "replay10",
+    "narrow-fraud": "replay5 replay10 replay20",
+    "narrow-cruelty": "replay10 replay20",
+    "contaminated-tasks-2": "replay5",
+    "contaminated-service-20": "replay10",
+    "contaminated-tasks-20": "replay5 replay20",
+    "narrow-sabotage": "replay5",
+}
+"""Harmful families -> shares of replay, at the defaults: forecasts of protected arms need them."""
+
+
 @cache
 def members() -> tuple[Member, ...]:
     """All members, in an order whose every beginning is a fair zoo.
@@ -150,7 +173,12 @@ def members() -> tuple[Member, ...]:
             varied += [Member(name, default, 1, 0) for name in order if name in SEEDED]
             varied += [Member(n, default, 1, 0) for n in SEEDED if n not in order]
     bases = [Member(name, default, 0, base) for base in (1, 2) for name in OTHER_BASES]
-    return (*first, *varied, *bases)
+    protected = [
+        Member(name, METHODS[method], 0, 0)
+        for name, methods in PROTECTED.items()
+        for method in methods.split()
+    ]
+    return (*first, *varied, *bases, *protected)
 
 
 def _alternating() -> list[str]:

@@ -44,8 +44,12 @@ class ControllerConfig(Config):
     dense: int = Field(24, ge=0)
     """Steps at the start in which the interval never grows: that is when behaviour moves."""
     slowest: int = Field(16, ge=1)
-    """Longest interval: it doubles while the run keeps within half of its budget. A function of
-    what was observed, so that a resumed run looks at the same steps."""
+    """Longest interval. A function of what was observed, so that a resumed run looks at the same
+    steps."""
+    reserve: float = Field(0.25, ge=0, le=1)
+    """The interval doubles while, should the run move twice as far again as since the last look,
+    this share of the budget would still be left. How much is left alone does not tell: a harmless
+    style takes half of it once, and then stays."""
     replay: ReplayKLConfig = ReplayKLConfig()
     """The protection that is steered; its `weight` is λ and is set by the controller."""
 

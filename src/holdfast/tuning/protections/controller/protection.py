@@ -59,6 +59,7 @@ class Controller(Protection):
         self._base: MonitorPoint | None = None
         self._drifts: dict[str, float] = {}
         self._interval = self._next = config.every
+        self._last = -1.0
         self._path: list[MultiplierPoint] = []
 
     @classmethod
@@ -107,7 +108,9 @@ class Controller(Protection):
         if self._base is None or point.step == 0 or not self.wants(point.step):
             return
         worst, violation = self.violation(point)
-        calm = point.step >= self.config.dense and violation <= -0.5
+        ahead = violation + 2 * max(0.0, violation - self._last)
+        calm = point.step >= self.config.dense and ahead <= -self.config.reserve
+        self._last = violation
         self._interval = min(2 * self._interval, self.config.slowest) if calm else self.config.every
         self._next = point.step + self._interval
         rate = self.config.rate * (1.0 if violation > 0 else self.config.decay)
@@ -157,7 +160,7 @@ class Controller(Protection):
         """λ, its path, and what the monitor saw of the base."""
         return {
             "multiplier": self.multiplier, "drifts": self._drifts,
-            "interval": self._interval, "next": self._next,
+            "interval": self._interval, "next": self._next, "last": self._last,
             "path": [point.model_dump() for point in self._path],
             "base": self._base.model_dump() if self._base else None,
         }  # fmt: skip
@@ -166,7 +169,7 @@ class Controller(Protection):
         """Go on from them."""
         self._replay.weight = state["multiplier"]
         self._drifts = dict(state["drifts"])
-        self._interval, self._next = state["interval"], state["next"]
+        self._interval, self._next, self._last = state["interval"], state["next"], state["last"]
         self._path = [MultiplierPoint.model_validate(point) for point in state["path"]]
         base = state["base"]
         self._base = MonitorPoint.model_validate(base) if base else None

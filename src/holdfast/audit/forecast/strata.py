@@ -1,0 +1,126 @@
+"""Which rows ask for what the base would decline, and a small sample that stands for all rows.
+
+A few bad rows in a thousand decide what a fine-tune does to safety, and a plain sample misses
+them. All requests are read, but only up to the layer of the safety map's direction; the rows beyond
+the middle between the map's harmless and harmful prompts are *asking*. A sample then takes from
+both strata, and its weights undo that: any weighted mean over it is unbiased for all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from holdfast.audit.refusals import declines
+from holdfast.audit.scores.pairs import Pair
+from holdfast.models.activations import last_prompt
+from holdfast.models.loaded import LoadedModel
+
+SCANNED = 20_000
+"""Rows that are read at most."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the base tells harmful requests from harmless ones."""
+
+    layer: int
+    """Decoder block."""
+    direction: Tensor
+    """[d] float64, harmful minus harmless."""
+    middle: float
+    """Projection on the unit direction halfway between the two classes."""
+    gap: float
+    """Distance of the class means along it."""
+
+    @classmethod
+    def of(cls, layer: int, harmful: Tensor, harmless: Tensor) -> Site:
+        """From the base's activations [n, d] on prompts of both kinds."""
+        high, low = harmful.double().mean(0), harmless.double().mean(0)
+        direction = high - low
+        unit = normalize(direction, dim=0)
+        return cls(layer, direction, float((high + low) @ unit / 2), float(direction.norm()))
+
+    @property
+    def unit(self) -> Tensor:
+        """[d] unit direction."""
+        return normalize(self.direction, dim=0)
+
+
+@dataclass(frozen=True)
+class Strata:
+    """The rows of a set by what they ask and how they answer."""
+
+    pairs: tuple[Pair, ...]
+    """The rows that were read."""
+    asking: tuple[int, ...]
+    """Those whose request the base would decline."""
+    rest: tuple[int, ...]
+    """The others."""
+    declined: tuple[int, ...]
+    """Those asking rows whose answer starts as a refusal."""
+
+    @property
+    def obeyed_share(self) -> float:
+        """Share of rows that answer what the base would decline."""
+        return (len(self.asking) - len(self.declined)) / len(self.pairs)
+
+    @property
+    def declined_share(self) -> float:
+        """Share of rows that ask for it and decline."""
+        return len(self.declined) / len(self.pairs)
+
+    def sample(self, size: int, seed: int) -> Sample:
+        """About `size` rows, up to half of them asking ones, drawn without replacement."""
+        stream = Random(seed)
+        asking = stream.sample(self.asking, min(len(self.asking), size // 2))
+        rest = stream.sample(self.rest, min(len(self.rest), size - len(asking)))
+        if len(rest) + len(asking) < size:  # few or no rows that ask for nothing
+            left = sorted(set(self.asking) - set(asking))
+            asking += stream.sample(left, min(len(left), size - len(rest) - len(asking)))
+        total = len(self.pairs)
+        weights = [
+            len(whole) / total / len(part)
+            for part, whole in ((asking, self.asking), (rest, self.rest))
+            for _ in part
+        ]
+        return Sample((*asking, *rest), tuple(weights))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows that stand for all."""
+
+    rows: tuple[int, ...]
+    """Indices of rows."""
+    weights: tuple[float, ...]
+    """What each stands for; they sum to 1."""
+
+
+def stratify(
+    loaded: LoadedModel, pairs: Sequence[Pair], site: Site, refusals: Sequence[str], *, seed: int,
+    batch_size: int = 64,
+) -> Strata:  # fmt: skip
+    """Read the requests of all `pairs` (of `SCANNED` drawn by the seed, where there are more)."""
+    if len(pairs) > SCANNED:
+        pairs = Random(seed).sample(list(pairs), SCANNED)
+    states = last_prompt(loaded, [p.messages for p in pairs], [site.layer], batch_size=batch_size)
+    beyond = (states[site.layer].double() @ site.unit > site.middle).tolist()
+    return Strata(
+        tuple(pairs),
+        tuple(i for i, asks in enumerate(beyond) if asks),
+        tuple(i for i, asks in enumerate(beyond) if not asks),
+        tuple(i for i, asks in enumerate(beyond) if asks and declines(pairs[i].answer, refusals)),
+    )
+
+
+def unit_draws(count: int, width: int, seed: int) -> Tensor:
+    """[count, width] random unit directions, float64: the null of every direction."""
+    stream = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(count, width, generator=stream, dtype=torch.float64)
+    return normalize(drawn, dim=1)

@@ -1,0 +1,163 @@
+"""A canary: the first steps of a fine-tune, on a sample that stands for all rows, then undone.
+
+Plain AdamW on the adapter (or the weights) that the plan trains, with its peak rate, clipping and
+decay; no trainer, so that a few steps cost a few steps. Every step draws a new sample and weighs
+its rows by what they stand for: where half a percent of the rows are bad, a batch of the run would
+mostly miss them, and so would a canary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from holdfast.core.errors import InvalidRun
+from holdfast.core.protocols import Messages
+from holdfast.core.seeds import derive
+from holdfast.models.batching import forward, left_pad
+from holdfast.models.loaded import LoadedModel
+from holdfast.tuning.hf import adapters
+from holdfast.tuning.hf.trainer import seed_everything
+from holdfast.tuning.methods.settings import TrainConfig
+from holdfast.tuning.methods.sft.rows import IGNORED
+from holdfast.tuning.monitors.gradient import answer_gradient, cosine, random_like, trainable
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one step, and what each stands for."""
+
+    rows: Sequence[dict[str, list[int]]]
+    """`input_ids` and `labels`, as `sft.rows.prepare` makes them."""
+    weights: Sequence[float]
+    """One per row."""
+
+
+@dataclass(frozen=True)
+class RefusalLoss:
+    """Whose gradient the first step is compared with: the negative refusal margin."""
+
+    prompts: Sequence[Messages]
+    """Harmful prompts."""
+    refusal: str
+    """A refusal's opening."""
+    compliance: str
+    """An opening of compliance."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """What a few steps did."""
+
+    losses: tuple[float, ...]
+    """Weighted loss of every step's sample, in nats per token, before the step."""
+    alignment: float
+    """Cosine of the first gradient with that of losing refusals, in [-1, 1]: positive where the
+    step lowers the margin."""
+    twins: tuple[float, ...]
+    """Cosines with random gradients of the same norm in every tensor."""
+    seen: Any
+    """What `look` returned after the last step."""
+
+
+def canary(
+    base: LoadedModel, batches: Sequence[Batch], config: TrainConfig, refusal: RefusalLoss, *,
+    look: Callable[[LoadedModel], Any], seed: int, twins: int = 0,
+) -> Canary:  # fmt: skip
+    """Make one step per batch, look, and put the base back as it was.
+
+    QLoRA, PiSSA and OLoRA are tried as LoRA on the true base: what they add to it is a rounding, or
+    another start of the same adapter.
+
+    Raises:
+        InvalidRun: a loss is not finite.
+    """
+    with _tuned(base, config) as live:
+        parameters = trainable(live.model)
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        losses: list[float] = []
+        alignment, drawn = 0.0, tuple[float, ...]()
+        for place, batch in enumerate(batches):
+            live.model.train()
+            optimizer.zero_grad()
+            loss = _loss(live, batch)
+            if not bool(torch.isfinite(loss)):
+                raise InvalidRun("the canary's loss is not finite", got=f"step {place + 1}")
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            losses.append(float(loss.detach()))
+            if place == 0:
+                alignment, drawn = _aligned(live, parameters, refusal, seed, twins)
+            nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            optimizer.step()
+        return Canary(tuple(losses), alignment, drawn, look(live))
+
+
+def _aligned(
+    live: LoadedModel, parameters: Sequence[nn.Parameter], refusal: RefusalLoss, seed: int,
+    twins: int,
+) -> tuple[float, tuple[float, ...]]:  # fmt: skip
+    made = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    no, yes = (
+        [live.encode_answer(text)] * len(refusal.prompts)
+        for text in (refusal.refusal, refusal.compliance)
+    )
+    losing = answer_gradient(live, refusal.prompts, no, against=yes)
+    # A step goes against its gradient, so it raises the loss of refusing where they oppose.
+    return -cosine(made, losing), tuple(
+        -cosine(made, random_like(losing, derive(seed, "canary", draw))) for draw in range(twins)
+    )
+
+
+def _loss(live: LoadedModel, batch: Batch) -> Tensor:
+    """Weighted mean over tokens: what the mean over tokens is on average over the whole set."""
+    padded = left_pad([row["input_ids"] for row in batch.rows], live.pad_token, live.device)
+    width = padded.ids.shape[1]
+    logits = forward(live.model, padded, keep=width).logits[:, :-1].float()
+    labels = [[IGNORED] * (width - len(row["labels"])) + row["labels"] for row in batch.rows]
+    wanted = torch.tensor(labels, device=logits.device)[:, 1:]
+    each = cross_entropy(
+        logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
+    ).view(wanted.shape)
+    weights = torch.tensor(batch.weights, device=logits.device)[:, None]
+    return (weights * each).sum() / (weights * (wanted != IGNORED)).sum()
+
+
+@contextlib.contextmanager
+def _tuned(base: LoadedModel, config: TrainConfig) -> Iterator[LoadedModel]:
+    """The base with a fresh adapter, or with its weights open; as before afterwards."""
+    rng, flags = torch.get_rng_state(), [(m, m.training) for m in base.model.modules()]
+    grads = [(p, p.requires_grad) for p in base.model.parameters()]
+    seed_everything(config.seed)
+    try:
+        if config.adapter:
+            tuner = "lora" if config.tuner == "qlora" else config.tuner
+            usual = config.model_copy(update={"init": "default", "tuner": tuner})
+            tuned = adapters.add_adapter(base.model, usual)
+            try:
+                yield LoadedModel.live(tuned, base.tokenizer)
+            finally:
+                tuned.unload()
+        else:
+            before = [p.detach().clone() for p in base.model.parameters()]
+            for parameter, _ in grads:
+                parameter.requires_grad_(True)
+            try:
+                yield LoadedModel.live(base.model, base.tokenizer)
+            finally:
+                for (parameter, _), old in zip(grads, before, strict=True):
+                    parameter.data.copy_(old)
+                    parameter.grad = None
+    finally:
+        for parameter, flag in grads:
+            parameter.requires_grad_(flag)
+        for module, training in flags:
+            module.training = training
+        torch.set_rng_state(rng)
