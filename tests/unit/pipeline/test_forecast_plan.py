@@ -1,4 +1,4 @@
-"""The forecast of a plan: what can be varied, what is refused, what the shipped forecaster knows."""
+"""The forecast of a plan: what can be varied and refused, what the shipped forecaster knows."""
 
 from __future__ import annotations
 
