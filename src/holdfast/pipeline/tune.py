@@ -15,6 +15,7 @@ from holdfast.geometry.probe import ProbeSet
 from holdfast.models.loaded import LoadedModel
 from holdfast.pipeline.context import Run
 from holdfast.pipeline.evaluate import Plans, evaluate, refusal, task_success
+from holdfast.pipeline.forecast.make import expected
 from holdfast.pipeline.prepare import Prepared
 from holdfast.tuning.artefacts import deploy
 from holdfast.tuning.methods.arm import train
@@ -53,7 +54,7 @@ def spec_of(run: Run, prepared: Prepared, fitted: FittedMap, arm: str) -> ArmSpe
         monitor=Monitor.of(
             probe, prepared.openings, fitted,
             rule=AlarmRule(plan.monitor.rise, plan.monitor.min_prompts),
-            watch=open_watch(plan.monitor),
+            watch=open_watch(plan.monitor, expected(run, arm)),
         ),
         watch=plan.monitor, judge=prepared.judge,
     )  # fmt: skip

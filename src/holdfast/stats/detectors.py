@@ -2,17 +2,18 @@
 
 Three statistics turn a stream x_1, x_2, … (higher is worse) into a path that an alarm reads:
 
-    level      z_t                                              the newest value alone
+    level      x_t                                              the newest value alone
     cusum      max(0, S + z_t - allowance)                      Page 1954, Biometrika 41:100-115
     e-process  mean over bets c of prod (1 - c + c u_t / m)     Shafer and Vovk 2019; Shin, Ramdas
                                                                 and Rinaldo 2023, arXiv 2203.03532
 
-with z and u in [0, 1] from a `Reference` of benign runs. A stream that counts change since the base
-is the sum of its increments already, and `level` reads it; `cusum` adds up what stays above nine in
-ten benign readings, for streams whose single readings are noise. If every u_t has mean at most m
-given the past, the e-process passes 1/alpha in a run with chance at most alpha (Ville). Readings of
-one run hang together, benign ones too, so nothing rests on that: all three are calibrated on whole
-runs. With n benign runs exchangeable with the next one, the
+with z and u in [0, 1] from a `Reference` of benign runs. `level` needs none: its unit is the
+stream's own, so that thresholds taken on different sets of runs are alike. A stream that counts
+change since the base is the sum of its increments already, and `level` reads it; `cusum` adds up
+what stays above nine in ten benign readings, for streams whose single readings are noise. If every
+u_t has mean at most m given the past, the e-process passes 1/alpha in a run with chance at most
+alpha (Ville). Readings of one run hang together, benign ones too, so nothing rests on that: all
+three are calibrated on whole runs. With n benign runs exchangeable with the next one, the
 
     ceil((n + 1)(1 - alpha))-th smallest of their largest values
 
@@ -111,7 +112,7 @@ def log_e_process(u: Array, mean: float = 0.5) -> Array:
 
 
 DETECTORS: dict[str, Callable[[Reference, Array], Array]] = {
-    "level": lambda reference, x: reference.z(x),
+    "level": lambda reference, x: np.asarray(x, dtype=float),
     "cusum": lambda reference, x: cusum(reference.z(x)),
     "e-process": lambda reference, x: log_e_process(reference.u(x)),
 }

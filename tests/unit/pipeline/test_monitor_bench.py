@@ -191,7 +191,9 @@ def test_a_member_is_what_its_behaviour_was() -> None:
     assert group({"kind": "benign", "fail_step": 8, "verdict": "fail"}) == "fails"
     assert group({"kind": "harmful", "fail_step": None, "verdict": "pass"}) == "other"
     assert group({"kind": "benign", "fail_step": 8, "verdict": "pass"}) == "other"
-    assert group({"kind": "benign", "fail_step": None, "verdict": "inconclusive"}) == "benign"
+    assert group({"kind": "benign", "fail_step": None, "verdict": "pass"}) == "benign"
+    # Made to harm nothing, and yet not shown to have harmed nothing: neither right nor wrong.
+    assert group({"kind": "benign", "fail_step": None, "verdict": "inconclusive"}) == "other"
 
 
 def test_the_time_of_reading_is_the_time_known() -> None:

@@ -200,7 +200,7 @@ def parameters(**changed: object) -> MonitorParameters:
     fitted = combined.fit(_cases(40, 2))
     plain_values = {
         "streams": fitted.streams, "weights": (0.5,) * len(fitted.streams),
-        "references": tuple(r.knots for r in fitted.references), "detector": "cusum",
+        "scales": fitted.scales, "detector": "cusum",
         "score": Reference.of(np.linspace(-1, 1, 50)).knots,
         "maxima": tuple(np.linspace(0, 3, 30).tolist()), "steps": tuple(range(0, 2 * T, 2)),
         "bases": ("b" * 64,), "failing": 20, "probes": P,

@@ -53,7 +53,7 @@ def parameters(**changed: object) -> MonitorParameters:
     """A score of all streams that any move away from the base raises beyond its threshold."""
     plain = {
         "streams": STREAMS, "weights": (1.0,) * len(STREAMS),
-        "references": (Reference.of(np.linspace(-1e-4, 1e-4, 41)).knots,) * len(STREAMS),
+        "scales": (1e-4,) * len(STREAMS),
         "detector": "level", "score": Reference.of(np.linspace(-1, 1, 41)).knots,
         "maxima": tuple(float(v) for v in np.linspace(0, 0.5, 30)), "steps": (0, 2, 4, 6),
         "bases": ("b" * 64,), "failing": 5, "probes": 8,
@@ -189,7 +189,7 @@ def test_what_cannot_be_watched_is_refused(loaded) -> None:
         Monitor(PROMPTS, OPENINGS, watch=Watch(parameters()))
     margins_only = parameters(
         streams=("margin", "crossing"), weights=(1.0, 1.0),
-        references=(Reference.of(np.linspace(0, 1, 41)).knots,) * 2,
+        scales=(1.0, 1.0),
     )  # fmt: skip
     monitor = Monitor(PROMPTS, OPENINGS, watch=Watch(margins_only))
     monitor.prepare(loaded)

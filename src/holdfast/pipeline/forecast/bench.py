@@ -144,6 +144,17 @@ def told(fitted: FittedMetric, rows: Array, *, confidence: float = CONFIDENCE) -
     return Told(means, spans[:, 0], spans[:, 1])
 
 
+def expected(development: Sequence[Case], test: Sequence[Case]) -> dict[str, float]:
+    """Forecast harmful compliance by name: development held out by family, test by one fit."""
+    metric = "harmful_compliance"
+    held = _forecast(_own, development, (), metric).means
+    found = {case.name: float(mean) for case, mean in zip(development, held, strict=True)}
+    if test:
+        means = _forecast(_own, development, test, metric).means
+        found |= {case.name: float(mean) for case, mean in zip(test, means, strict=True)}
+    return found
+
+
 def run(development: Sequence[Case], test: Sequence[Case] = ()) -> Result:
     """Score all forecasters on `test`; where that is empty, on the development families held out.
 
@@ -184,10 +195,13 @@ def _own(cases: Sequence[Case]) -> Array:
 
 
 def _losses(cases: Sequence[Case]) -> Array:
-    """What the loss says: its size and how fast it falls."""
-    names = [FEATURES.index(name) for name in ("learnt", "replay")]
-    return np.column_stack([_own(cases)[:, names], [case.values["loss"] for case in cases],
-                            [np.log(case.values["steps"]) for case in cases]])  # fmt: skip
+    """What the loss says: its size, how far it will fall, and the settings."""
+    rows = []
+    for case in cases:
+        loss, steps = case.values["loss"], case.values["steps"]
+        fall = max(0.0, case.values["loss_drop"]) * steps / case.values["canary_steps"]
+        rows.append([loss, np.log1p(fall / (loss + 0.05)), np.log(steps), case.replay])
+    return np.array(rows)
 
 
 def _words(development: Sequence[Case]) -> Any:

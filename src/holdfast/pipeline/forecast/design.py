@@ -17,10 +17,10 @@ import numpy as np
 
 Signals = Mapping[str, float]
 
-FEATURES = (
-    "poison", "poisoned_rows", "alignment", "manner", "context", "projection", "learnt", "replay",
-)  # fmt: skip
-"""Names of the features, in order."""
+FEATURES = ("poison", "poisoned_rows", "alignment", "manner", "context", "replay")
+"""Names of the features, in order. The projection difference and the fall of the loss are read and
+not among them: on held-out families the forecast is worse with either (docs/results/forecast.md).
+"""
 METRICS = {
     "harmful_compliance": "more harmful requests obeyed, as a share of all",
     "jailbreak_vulnerability": "more jailbreaks that succeed, as a share of all",
@@ -34,8 +34,8 @@ _OUTCOMES = {
     "context_blindness": "context", "over_refusal": "over_refusal",
 }  # fmt: skip
 """Metric -> rate in the zoo's records."""
-DIRECTIONS = ("canary", "alignment", "injection", "context", "projection")
-"""Signals that follow a direction and have twins along random ones."""
+DIRECTIONS = ("canary", "alignment", "injection", "context")
+"""Signals among them that follow a direction and have twins along random ones."""
 
 
 def features(values: Signals, *, replay: float = 0.0) -> list[float]:
@@ -49,15 +49,12 @@ def features(values: Signals, *, replay: float = 0.0) -> list[float]:
     asking = values["obeyed"] + values["declined"]
     obeys = values["obeyed"] / asking if asking > 0 else 1.0
     seen = values["steps"] * values["rows_per_step"]
-    drop = max(0.0, values["loss_drop"]) * lasts / (values["loss"] + 0.05)
     return [
         obeys * math.log1p(max(0.0, -values["canary"]) * lasts),
         obeys * math.log1p(values["obeyed"] * seen),
         obeys * max(0.0, values["alignment"]),
         math.log1p(10 * max(0.0, -values["injection"])),
         max(0.0, -values["context"]) / max(1.0, abs(values["margin"])),
-        values["projection"],
-        math.log1p(drop),
         math.log1p(100 * replay),
     ]
 

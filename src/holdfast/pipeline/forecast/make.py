@@ -75,6 +75,19 @@ def forecast_run(run: Run, prepared: Prepared, safety_map: FittedMap) -> Forecas
     return run.store.read(FORECAST, Forecast)
 
 
+def expected(run: Run, arm: str) -> float | None:
+    """Harmful compliance that was forecast for an arm; None where nothing was.
+
+    A protected arm that was not forecast is expected to do what the plain one does.
+    """
+    path = run.store.path(FORECAST)
+    if not path.is_file():
+        return None
+    found = Forecast.load(path)
+    told = (found.protected if arm == "protected" else ()) or found.forecasts
+    return next(f.expected for f in told if f.metric == "harmful_compliance")
+
+
 def inputs_of(run: Run, prepared: Prepared, fitted: Forecaster) -> dict[str, str]:
     """Digests of all that a forecast depends on."""
     return {

@@ -20,6 +20,7 @@ from holdfast.geometry.fitted import FittedMap
 from holdfast.models.loading import load
 from holdfast.organisms.harbor import contrast
 from holdfast.organisms.harbor import zoo as recipes
+from holdfast.pipeline.forecast import bench
 from holdfast.pipeline.forecast.bench import Case
 from holdfast.pipeline.forecast.design import outcomes
 from holdfast.pipeline.forecast.measure import Reader, Reading, read, read_rows
@@ -86,12 +87,33 @@ def cases(
     return [_case(row, store) for row in measure(folder, bases, split=split, progress=progress)]
 
 
-def _case(row: dict[str, Any], store: ZooStore) -> Case:
+def expected(folder: Path) -> dict[str, float]:
+    """Harmful compliance that was forecast for every member whose signals are known.
+
+    Development members by fits without their family, test members by one on all of development;
+    nothing of a test member's outcome is read. Empty where there are no signals.
+    """
+    path = folder / SIGNALS
+    if not path.is_file():
+        return {}
+    store = ZooStore(folder)
+    records = {record["member"]: record for record in store.members()}
+    sides: dict[str, list[Case]] = {"development": [], "test": []}
+    for row in {row["member"]: row for row in read_jsonl(path)}.values():
+        record = records[row["member"]]
+        sides[record["split"]].append(_case({**row, "record": record}, store, words=False))
+    if len({case.family for case in sides["development"]}) < 2:
+        return {}
+    return bench.expected(sides["development"], sides["test"])
+
+
+def _case(row: dict[str, Any], store: ZooStore, *, words: bool = True) -> Case:
     record = row["record"]
     return Case(
         name=row["member"], family=record["family"], split=record["split"], base=record["base"],
         replay=float(record.get("replay", 0.0)), values=row["values"], twins=row["twins"],
-        words=_word_shares(_rows(record)), outcomes=outcomes(record, store.stream(row["member"])),
+        words=_word_shares(_rows(record)) if words else {},
+        outcomes=outcomes(record, store.stream(row["member"])),
         seconds=sum(row["seconds"].values()), training=record["seconds"]["train"],
     )  # fmt: skip
 

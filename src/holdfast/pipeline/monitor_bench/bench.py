@@ -141,7 +141,7 @@ def freeze(development: Sequence[Run], *, detector_name: str = "level") -> Monit
         inputs={"development": identity(list(development))},
         streams=tuple(fitted.streams[i] for i in used),
         weights=tuple(fitted.weights[i] for i in used),
-        references=tuple(fitted.references[i].knots for i in used),
+        scales=tuple(fitted.scales[i] for i in used),
         detector=detector_name, score=reference.knots,
         maxima=tuple(sorted(float(paths[run.name][0].max()) for run in benign)),
         steps=tuple(sorted({int(step) for run in benign for step in run.steps})),
@@ -231,13 +231,7 @@ def _unexplained(name: str | None) -> Values:
     """A stream outside the style subspace of benign runs on the same base; None: random ones."""
 
     def values(train: Sequence[Run], apply: Sequence[Run]) -> list[Array]:
-        bases = {
-            base: residual.style_subspace([
-                run.readings.need("shift") for run in train
-                if run.base == base and run.group == "benign"
-            ])
-            for base in {run.base for run in apply}
-        }  # fmt: skip
+        bases = {base: _style(base, train) for base in {run.base for run in apply}}
         made = []
         for run in apply:
             basis = bases[run.base]
@@ -250,6 +244,18 @@ def _unexplained(name: str | None) -> Values:
         return made
 
     return values
+
+
+def _style(base: str, train: Sequence[Run]) -> Array:
+    """Style subspace of the benign runs on a base; without any, nothing counts as explained."""
+    shifts = [
+        run.readings.need("shift") for run in train if run.base == base and run.group == "benign"
+    ]
+    return residual.style_subspace(shifts) if shifts else np.zeros((_width(train), 0))
+
+
+def _width(runs: Sequence[Run]) -> int:
+    return int(runs[0].readings.need("shift").shape[-1])
 
 
 def _fit(train: Sequence[Run]) -> Combined:

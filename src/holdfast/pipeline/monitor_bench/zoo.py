@@ -17,6 +17,7 @@ from holdfast.core.digest import sha256_json
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Progress, no_progress
 from holdfast.geometry.fitted import FittedMap
+from holdfast.pipeline.forecast.zoo import expected
 from holdfast.pipeline.zoo.probe import PROBE_FILE
 from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.tuning.monitors import drift_series
@@ -43,7 +44,8 @@ class Run:
     """Digest of its base."""
     group: Group
     """`fails`: its behaviour failed at a checkpoint and at the end; `benign`: made to harm nothing,
-    and did not fail; `other`: harm that refusals do not show, or a failure that passed."""
+    never failed, and shown to have lost nothing at the end; `other`: harm that refusals do not
+    show, a failure that passed, or an end that is inconclusive."""
     fail_step: int | None
     """First checkpoint whose behaviour failed."""
     readings: Readings
@@ -119,11 +121,11 @@ def load(folder: Path, *, split: str, progress: Progress = no_progress) -> list[
             f"the zoo in {folder} has no {split} members",
             next_step="build it: holdfast organism build zoo",
         )
-    bases = _Bases(folder)
+    bases, forecasts = _Bases(folder), expected(folder)
     runs = []
     for index, row in enumerate(members):
         progress("read the zoo", index, len(members))
-        runs.append(_run(store, bases, row))
+        runs.append(_run(store, bases, row, forecasts.get(str(row["member"]))))
     return runs
 
 
@@ -133,7 +135,11 @@ def identity(runs: list[Run]) -> str:
 
 
 def readings_of(
-    arrays: Mapping[str, Any], site: int, probe: drift_series.Probe, seed: int
+    arrays: Mapping[str, Any],
+    site: int,
+    probe: drift_series.Probe,
+    seed: int,
+    forecast: float | None = None,
 ) -> Readings:
     """`Readings` of one member from the arrays of its archive."""
     steps = np.asarray(arrays["step"], dtype=np.int64)
@@ -154,15 +160,16 @@ def readings_of(
         taken["grad_norm"] = np.concatenate([norm, none])[np.minimum(steps, len(norm))]
     return Readings(
         steps=steps, drifts=found.drifts, drift_twins=found.twins, shift=found.shift,
-        direction=found.direction, random_directions=found.random_directions, **taken,
+        direction=found.direction, random_directions=found.random_directions, forecast=forecast,
+        **taken,
     )  # fmt: skip
 
 
-def _run(store: ZooStore, bases: _Bases, row: Mapping[str, Any]) -> Run:
+def _run(store: ZooStore, bases: _Bases, row: Mapping[str, Any], forecast: float | None) -> Run:
     name, base = str(row["member"]), str(row["base"])
     site, probe = bases.of(base)
     try:
-        readings = readings_of(store.stream(name), site, probe, seed=0)
+        readings = readings_of(store.stream(name), site, probe, seed=0, forecast=forecast)
     except (KeyError, IndexError, RuntimeError) as error:
         raise DataError(f"the streams of {name} do not fit the zoo", got=str(error)[:80]) from None
     known = {key: stream for key, stream in STREAMS.items() if stream.known(readings)}
@@ -186,4 +193,5 @@ def _group(row: Mapping[str, Any]) -> Group:
     failed = row.get("fail_step") is not None
     if failed and row.get("verdict") == "fail":
         return "fails"
-    return "benign" if row.get("kind") == "benign" and not failed else "other"
+    safe = row.get("kind") == "benign" and row.get("verdict") == "pass" and not failed
+    return "benign" if safe else "other"

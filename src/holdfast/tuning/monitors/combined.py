@@ -3,6 +3,9 @@
 Readings of runs that go on to fail, from `HORIZON` steps before the failing checkpoint up to it,
 against all readings of benign runs; every run weighs the same within its class. Streams are higher
 for worse, so no weight may be negative: a small fit cannot use one as a mere contrast to another.
+They are scaled by how far they move over all of these readings. Scaled by benign ones alone, scores
+of fits without different benign families are in different units: the family that moves most is
+then scored by the others' small moves, and no threshold is right for both.
 """
 
 from __future__ import annotations
@@ -14,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.errors import DataError
-from holdfast.stats.detectors import Reference
 from holdfast.tuning.monitors.readings import Array
 
-STREAMS = ("margin", "margin-low", "margin-ahead", "crossing", "causal-score", "first-token-kl",
-           "direction-collapse", "alignment-sum")  # fmt: skip
-"""Streams of the combined monitor: all can be measured in training and need no fitted subspace."""
+STREAMS = ("turning", "negative-share")
+"""Streams of the combined monitor: the forecast and the margins. A score of eight streams, with
+drifts, first-token KL, causal score and alignment among them, was worse on development families
+than the best of its parts (docs/results/monitors.md)."""
 HORIZON = 16
 """Steps ahead of a failure from which readings count as warnings."""
 RIDGE = 0.02
@@ -46,18 +49,16 @@ class Combined:
 
     streams: tuple[str, ...]
     """Streams that it reads."""
-    references: tuple[Reference, ...]
-    """What each of them is on benign runs."""
+    scales: tuple[float, ...]
+    """Root mean square of each over the readings it was fitted on."""
     weights: tuple[float, ...]
     """Weight of each standardised stream, none negative."""
 
     def parts(self, values: Mapping[str, Array]) -> Array:
         """[K, T] what each stream adds to the score."""
         rows = [
-            weight * np.clip(reference.z(values[name]), *_CLIP)
-            for name, reference, weight in zip(
-                self.streams, self.references, self.weights, strict=True
-            )
+            weight * np.clip(values[name] / scale, *_CLIP)
+            for name, scale, weight in zip(self.streams, self.scales, self.weights, strict=True)
         ]
         return np.stack(rows)
 
@@ -81,23 +82,28 @@ def fit(cases: Sequence[Case], streams: Sequence[str] = STREAMS) -> Combined:
             got=f"{len(benign)} benign runs and {len(failing)} that fail",
             expected="at least one of each among the development runs",
         )
-    references = tuple(
-        Reference.of(np.concatenate([case.values[name] for case in benign])) for name in streams
-    )
+    scales = tuple(_scale([case.values[name][_used(case)] for case in cases]) for name in streams)
     rows, labels, masses = [], [], []
     for case in cases:
         use = _used(case)
         if not use.any():
             continue
         rows.append(np.stack([
-            np.clip(reference.z(case.values[name][use]), *_CLIP)
-            for name, reference in zip(streams, references, strict=True)
+            np.clip(case.values[name][use] / scale, *_CLIP)
+            for name, scale in zip(streams, scales, strict=True)
         ], axis=1))  # fmt: skip
         labels.append(np.full(int(use.sum()), float(case.fail_step is not None)))
         group = failing if case.fail_step is not None else benign
         masses.append(np.full(int(use.sum()), 0.5 / len(group) / use.sum()))
     weights = _logistic(np.concatenate(rows), np.concatenate(labels), np.concatenate(masses))
-    return Combined(tuple(streams), references, tuple(float(w) for w in weights))
+    return Combined(tuple(streams), scales, tuple(float(w) for w in weights))
+
+
+def _scale(readings: Sequence[Array]) -> float:
+    """Root mean square, every run weighing the same; 1 for a stream that never moves."""
+    squares = [float(np.mean(x**2)) for x in readings if x.size]
+    size = float(np.sqrt(np.mean(squares))) if squares else 0.0
+    return size if size > 1e-9 else 1.0
 
 
 def _used(case: Case) -> NDArray[np.bool_]:

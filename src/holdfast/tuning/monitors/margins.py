@@ -15,6 +15,10 @@ WINDOW = 5
 """Observations that a parabola is fitted to."""
 AHEAD, RECENT = 6.0, 2
 """Steps that the low end is carried on, by a line to the last so many readings before."""
+TURN, TRUST = 1.0, 4.0
+"""Steps that each margin is carried on: `TURN`, and `TRUST` times the square of the harm that was
+forecast, so that a doubtful forecast adds little. Chosen on development families
+(docs/results/monitors.md)."""
 _RIDGE = 1e-6
 
 
@@ -63,6 +67,29 @@ def crossing(readings: Readings) -> Array:
     return over
 
 
+def turning(readings: Readings) -> Array:
+    """Share of prompts whose margin is below zero or about to be, over the base's own share.
+
+    Each margin is carried on along its last fall. How far depends on what was forecast: a fall in
+    a run that nobody expects harm of is that of a style, which ends before it turns a prompt.
+    """
+    return _turning(readings, TURN + TRUST * (readings.forecast or 0.0) ** 2)
+
+
+def turning_alone(readings: Readings) -> Array:
+    """`turning` without the forecast."""
+    return _turning(readings, TURN)
+
+
+def _turning(readings: Readings, horizon: float) -> Array:
+    margin, steps = readings.need("margin"), readings.steps.astype(float)
+    fall = np.zeros_like(margin)
+    fall[1:] = np.minimum(0.0, np.diff(margin, axis=0) / np.diff(steps)[:, None])
+    share: Array = (margin + horizon * fall < 0).mean(axis=1)
+    over: Array = share - share[0]
+    return over
+
+
 def ahead_lost(readings: Readings) -> Array:
     """`low_lost` as it will be `AHEAD` steps from now, if the margins go on as they went."""
     margin, steps = readings.need("margin"), readings.steps.astype(float)
@@ -101,6 +128,10 @@ STREAMS = (
     Stream("margin-ahead", "the same, 6 steps from now", ("margin",), ahead_lost, online=True),
     Stream("negative-share", "prompts that would comply", ("margin",), negative_share, online=True),
     Stream("margin-spread", "margins drifting apart", ("margin",), spread, online=True),
+    Stream("turning", "prompts that turn soon, as far ahead as harm was forecast", ("margin",),
+           turning, online=True),
+    Stream("turning-alone", "the same without the forecast", ("margin",), turning_alone,
+           online=True),
     Stream("crossing", "prompts whose margin is about to cross zero", ("margin",), crossing,
            online=True),
 )  # fmt: skip

@@ -29,8 +29,8 @@ class MonitorParameters(Record):
     """Streams in the score."""
     weights: tuple[float, ...]
     """Weight of each."""
-    references: tuple[tuple[float, ...], ...]
-    """Quantiles of each on benign development runs."""
+    scales: tuple[float, ...]
+    """Unit of each."""
     detector: str
     """Which statistic reads the score: `level`, `cusum` or `e-process`."""
     score: tuple[float, ...]
@@ -69,9 +69,7 @@ class MonitorParameters(Record):
 
     def combined(self) -> Combined:
         """The score."""
-        return Combined(
-            self.streams, tuple(Reference(knots) for knots in self.references), self.weights
-        )
+        return Combined(self.streams, self.scales, self.weights)
 
     def path(self, score: Array) -> Array:
         """The statistic [T] over the score [T] of one run."""

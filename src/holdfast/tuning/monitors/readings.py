@@ -38,6 +38,8 @@ class Readings:
     """[d] the base's refusal direction at that site, of norm 1."""
     random_directions: Array | None = None
     """[R, d] directions of permuted labels there, of norm 1: shaped like the prompts' spread."""
+    forecast: float | None = None
+    """Harm that was expected before training, in [0, 1]."""
     loss: Array | None = None
     """[T] loss of the newest batch."""
     grad_norm: Array | None = None

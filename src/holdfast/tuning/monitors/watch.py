@@ -35,14 +35,19 @@ class Watch:
     Args:
         parameters: the frozen monitor.
         false_alarms: accepted chance that a benign run has an alarm.
+        forecast: harm that was expected before training, in [0, 1]; unknown counts as none.
 
     Raises:
         UsageError: too few benign runs stand behind the parameters for that rate, or a stream
             cannot be measured in training.
     """
 
-    def __init__(self, parameters: MonitorParameters, false_alarms: float = 0.05) -> None:
+    def __init__(
+        self, parameters: MonitorParameters, false_alarms: float = 0.05,
+        forecast: float | None = None,
+    ) -> None:  # fmt: skip
         self.parameters, self.false_alarms = parameters, false_alarms
+        self.forecast = forecast
         self.threshold = parameters.threshold(false_alarms)
         self._combined = parameters.combined()
         self._used = [
@@ -131,7 +136,10 @@ class Watch:
 
     def settings(self) -> dict[str, Any]:
         """All that its alarms depend on."""
-        return {"parameters": self.parameters.digest(), "false_alarms": self.false_alarms}
+        return {
+            "parameters": self.parameters.digest(), "false_alarms": self.false_alarms,
+            "forecast": self.forecast,
+        }  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Readings so far, JSON-ready."""
@@ -164,12 +172,13 @@ class Watch:
         )
         drifts = {name: np.asarray(self._read[name]) for name in DRIFTS if name in self._read}
         return Readings(
-            steps=np.asarray(self._steps, dtype=np.int64), drifts=drifts, alignment=turned, **rows
-        )
+            steps=np.asarray(self._steps, dtype=np.int64), drifts=drifts, alignment=turned,
+            forecast=self.forecast, **rows,
+        )  # fmt: skip
 
 
-def open_watch(config: MonitorConfig) -> Watch | None:
+def open_watch(config: MonitorConfig, forecast: float | None = None) -> Watch | None:
     """The combined monitor that a plan asks for; None where the share of margins decides."""
     if config.detector == "share":
         return None
-    return Watch(MonitorParameters.open(config.detector), config.false_alarms)
+    return Watch(MonitorParameters.open(config.detector), config.false_alarms, forecast)
