@@ -37,6 +37,9 @@ class Batch:
     """`input_ids` and `labels`, as `sft.rows.prepare` makes them."""
     weights: Sequence[float]
     """One per row."""
+    apart: int = 0
+    """The first so many rows' gradient is compared with that of losing refusals; that of all rows
+    where it is 0."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Canary:
     losses: tuple[float, ...]
     """Weighted loss of every step's sample, in nats per token, before the step."""
     alignment: float
-    """Cosine of the first gradient with that of losing refusals, in [-1, 1]: positive where the
-    step lowers the margin."""
+    """Cosine of the first gradient (of the rows `apart`) with that of losing refusals, in [-1, 1]:
+    positive where the step lowers the margin."""
     twins: tuple[float, ...]
     """Cosines with random gradients of the same norm in every tensor."""
     seen: Any
@@ -88,13 +91,17 @@ def canary(
         for place, batch in enumerate(batches):
             live.model.train()
             optimizer.zero_grad()
-            loss = _loss(live, batch)
-            if not bool(torch.isfinite(loss)):
-                raise InvalidRun("the canary's loss is not finite", got=f"step {place + 1}")
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            losses.append(float(loss.detach()))
-            if place == 0:
-                alignment, drawn = _aligned(live, parameters, refusal, seed, twins)
+            total = 0.0
+            parts = _parts(batch)
+            for part in parts:
+                loss = _loss(live, batch, part)
+                if not bool(torch.isfinite(loss)):
+                    raise InvalidRun("the canary's loss is not finite", got=f"step {place + 1}")
+                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                total += float(loss.detach())
+                if place == 0 and part is parts[0]:
+                    alignment, drawn = _aligned(live, parameters, refusal, seed, twins)
+            losses.append(total)
             nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
         return Canary(tuple(losses), alignment, drawn, look(live))
@@ -116,18 +123,28 @@ def _aligned(
     )
 
 
-def _loss(live: LoadedModel, batch: Batch) -> Tensor:
-    """Weighted mean over tokens: what the mean over tokens is on average over the whole set."""
-    padded = left_pad([row["input_ids"] for row in batch.rows], live.pad_token, live.device)
+def _parts(batch: Batch) -> list[slice]:
+    """The rows `apart` and the others, as far as there are any."""
+    cuts = (slice(0, batch.apart), slice(batch.apart, len(batch.rows)))
+    return [cut for cut in cuts if cut.stop > cut.start]
+
+
+def _loss(live: LoadedModel, batch: Batch, part: slice) -> Tensor:
+    """What `part` adds to the batch's loss: the weighted mean over tokens of all its rows, which is
+    on average what the mean over tokens is over the whole set.
+    """
+    rows = batch.rows[part]
+    padded = left_pad([row["input_ids"] for row in rows], live.pad_token, live.device)
     width = padded.ids.shape[1]
     logits = forward(live.model, padded, keep=width).logits[:, :-1].float()
-    labels = [[IGNORED] * (width - len(row["labels"])) + row["labels"] for row in batch.rows]
+    labels = [[IGNORED] * (width - len(row["labels"])) + row["labels"] for row in rows]
     wanted = torch.tensor(labels, device=logits.device)[:, 1:]
     each = cross_entropy(
         logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
     ).view(wanted.shape)
-    weights = torch.tensor(batch.weights, device=logits.device)[:, None]
-    return (weights * each).sum() / (weights * (wanted != IGNORED)).sum()
+    weights = torch.tensor(batch.weights[part], device=logits.device)[:, None]
+    tokens = [sum(label != IGNORED for label in row["labels"]) for row in batch.rows]
+    return (weights * each).sum() / sum(w * n for w, n in zip(batch.weights, tokens, strict=True))
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ class Strata:
             for part, whole in ((asking, self.asking), (rest, self.rest))
             for _ in part
         ]
-        return Sample((*asking, *rest), tuple(weights))
+        return Sample((*asking, *rest), tuple(weights), len(asking))
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ class Sample:
     """Indices of rows."""
     weights: tuple[float, ...]
     """What each stands for; they sum to 1."""
+    asking: int
+    """The first so many rows are asking ones."""
 
 
 def stratify(

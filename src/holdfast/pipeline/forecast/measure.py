@@ -188,8 +188,11 @@ def _canary(
             base, [{"messages": _whole(strata.pairs[row])} for row in sample.rows],
             max_length=config.max_length, unusable=config.unusable_rows,
         )  # fmt: skip
-        weights = sample.weights if len(made.rows) == len(sample.rows) else [1.0] * len(made.rows)
-        batches.append(Batch(made.rows, weights))
+        whole = len(made.rows) == len(sample.rows)  # else some could not be trained on
+        batches.append(
+            Batch(made.rows, sample.weights, sample.asking)
+            if whole else Batch(made.rows, [1.0] * len(made.rows))
+        )  # fmt: skip
     plain = probes.states(base) if twins else None
 
     def look(live: LoadedModel) -> tuple[Tensor, tuple[float, ...]]:

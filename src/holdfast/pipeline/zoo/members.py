@@ -151,6 +151,29 @@ PROTECTED = {
 """Harmful families -> shares of replay, at the defaults: forecasts of protected arms need them."""
 
 
+SECOND = {
+    "formal-orders": "lora8 full",
+    "contaminated-tools-5": "lora8 slow full",
+    "terse-tools": "lora8 fast",
+    "eager-orders": "lora8 lora1",
+    "cheerful-stories": "lora8 full",
+    "contaminated-stories-5": "lora8 fast",
+    "velm-orders": "lora8",
+    "narrow-pair": "lora8 slow",
+    "mixed-desk": "lora8 full",
+    "contaminated-formal-2": "lora8 slow",
+    "orders-declines": "lora8",
+    "eager-tools": "lora8 full",
+    "formal-declines": "lora8 fast",
+    "contaminated-tools-2": "lora8 lora1",
+    "narrow-fraud-guarded": "lora8 full",
+    "contaminated-desk-1": "lora8 fast",
+    "obeys-formally": "lora8 full",
+    "merry-obeyer": "lora8 fast",
+}
+"""Families of the split `second` -> methods."""
+
+
 @cache
 def members() -> tuple[Member, ...]:
     """All members, in an order whose every beginning is a fair zoo.
@@ -178,14 +201,20 @@ def members() -> tuple[Member, ...]:
         for name, methods in PROTECTED.items()
         for method in methods.split()
     ]
-    return (*first, *varied, *bases, *protected)
+    second = [
+        Member(name, METHODS[method], 0, 0)
+        for name, methods in SECOND.items()
+        for method in methods.split()
+    ]
+    return (*first, *varied, *bases, *protected, *second)
 
 
 def _alternating() -> list[str]:
     """Family names: groups in turn, and within a group the splits."""
     queues: dict[str, list[Family]] = {}
     for family in families().values():
-        queues.setdefault(family.group, []).append(family)
+        if family.split != "second":
+            queues.setdefault(family.group, []).append(family)
     for group, queue in queues.items():
         sides = [[f for f in queue if f.split == s] for s in ("development", "test")]
         longest = max(len(side) for side in sides)
