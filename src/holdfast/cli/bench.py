@@ -72,9 +72,9 @@ def methods_command(
 @command.command("monitors")
 @click.option("--zoo", type=click.Path(path_type=Path), default=Path("runs/zoo"),
               show_default=True, help="Folder of the zoo.")  # fmt: skip
-@click.option("--split", type=click.Choice(["test", "development"]), default="test",
-              show_default=True, help="development: each family by a fit without it; test families "
-              "stay unread.")  # fmt: skip
+@click.option("--split", type=click.Choice(["development", "test", "second"]), default="test",
+              show_default=True, help="development: each family by a fit without it, test families "
+              "stay unread. second: all others are development.")  # fmt: skip
 @click.option("--false-alarms", default=0.05, show_default=True,
               type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Accepted share of benign runs with an alarm.")  # fmt: skip
@@ -108,8 +108,11 @@ def monitors_command(
     from holdfast.pipeline.monitor_bench import zoo as monitor_zoo
 
     with progress_bar("bench monitors") as progress:
-        development = monitor_zoo.load(zoo, split="development", progress=progress)
-        test = monitor_zoo.load(zoo, split="test", progress=progress) if split == "test" else []
+        known, asked = _splits(split)
+        development = monitor_zoo.load(zoo, split=known, progress=progress)
+        test = (
+            monitor_zoo.load(zoo, split=asked, known=known, progress=progress) if asked else []
+        )  # fmt: skip
         made = monitor_bench.run_all(
             development, test, detector_name=detector, false_alarms=false_alarms, progress=progress
         )
@@ -126,14 +129,22 @@ def monitors_command(
         click.echo(monitor_table.markdown(found, calibrated=benign, false_alarms=false_alarms))
 
 
+def _splits(split: str) -> tuple[str, str]:
+    """(splits to fit on, split to test on) of the zoo; "" for none."""
+    return {
+        "development": ("development", ""), "test": ("development", "test"),
+        "second": ("development,test", "second"),
+    }[split]  # fmt: skip
+
+
 @command.command("forecast")
 @click.option("--zoo", type=click.Path(path_type=Path), default=Path("runs/zoo"),
               show_default=True, help="Folder of the zoo.")  # fmt: skip
 @click.option("--base", "bases", multiple=True, type=click.Path(path_type=Path),
               help="The bases of the zoo's build, in its order [the shipped one].")  # fmt: skip
-@click.option("--split", type=click.Choice(["test", "development"]), default="test",
-              show_default=True, help="development: each family by a fit without it; test families "
-              "stay unread.")  # fmt: skip
+@click.option("--split", type=click.Choice(["development", "test", "second"]), default="test",
+              show_default=True, help="development: each family by a fit without it, test families "
+              "stay unread. second: all others are development.")  # fmt: skip
 @click.option("--fit", "fitted", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the forecaster, fitted on development families.")  # fmt: skip
 @click.option("--figure", type=click.Path(path_type=Path, dir_okay=False),
@@ -162,11 +173,9 @@ def forecast_command(
 
     folders = list(bases) or [harbor.weights_dir()]
     with progress_bar("bench forecast") as progress:
-        development = forecast_zoo.cases(zoo, folders, split="development", progress=progress)
-        test = (
-            forecast_zoo.cases(zoo, folders, split="test", progress=progress)
-            if split == "test" else []
-        )  # fmt: skip
+        known, asked = _splits(split)
+        development = forecast_zoo.cases(zoo, folders, split=known, progress=progress)
+        test = forecast_zoo.cases(zoo, folders, split=asked, progress=progress) if asked else []
         result = bench.run(development, test)
     if fitted:
         bench.fit(development).save(fitted)

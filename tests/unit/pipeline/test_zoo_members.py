@@ -13,8 +13,24 @@ def test_there_are_enough_and_no_two_are_the_same() -> None:
     found = members()
     assert len(found) >= 120
     assert len({member.name for member in found}) == len(found)
-    share = sum(m.recipe.split == "development" for m in found) / len(found)
+    first = [m for m in found if m.recipe.split != "second"]
+    share = sum(m.recipe.split == "development" for m in first) / len(first)
     assert 0.5 <= share <= 0.65
+
+
+def test_the_second_test_families_share_no_recipe_with_the_others_and_come_last() -> None:
+    order = members()
+    places = [i for i, m in enumerate(order) if m.recipe.split == "second"]
+    assert places == list(range(len(order) - len(places), len(order)))
+    second = [family for family in families().values() if family.split == "second"]
+    assert {family.name for family in second} == {order[i].family for i in places}
+    assert {True, False} == {family.harmful for family in second}
+    for family in second:
+        parts = (*(part.what for part in family.parts), family.voice)
+        shares = [f for f in families().values() if f.parts and
+                  (*(p.what for p in f.parts), f.voice) == parts
+                  and [p.share for p in f.parts] == [p.share for p in family.parts]]  # fmt: skip
+        assert shares == [family]
 
 
 def test_every_split_has_benign_and_harmful_members_of_every_method() -> None:
@@ -30,7 +46,8 @@ def test_every_split_has_benign_and_harmful_members_of_every_method() -> None:
 
 def test_a_zoo_that_is_cut_off_is_still_balanced() -> None:
     order = members()
-    assert {m.family for m in order[: len(families())]} == set(families())
+    early = {name for name, family in families().items() if family.split != "second"}
+    assert {m.family for m in order[: len(early)]} == early
     for count in (40, 60, 100):
         found = order[:count]
         for split in ("development", "test"):

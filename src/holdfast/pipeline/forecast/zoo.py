@@ -44,7 +44,7 @@ def measure(
     Args:
         folder: the zoo's store.
         bases: the bases of the build, in the same order.
-        split: `development`, `test`, or both where empty.
+        split: one or several splits, with commas between them; all where empty.
         twins: random directions of each signal.
         progress: told about each member.
 
@@ -54,7 +54,7 @@ def measure(
     store = ZooStore(folder)
     path = folder / SIGNALS
     known = {row["member"]: row for row in read_jsonl(path)} if path.is_file() else {}
-    wanted = [m for m in store.members() if not split or m["split"] == split]
+    wanted = [m for m in store.members() if not split or m["split"] in split.split(",")]
     readers: dict[int, Reader] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -87,24 +87,26 @@ def cases(
     return [_case(row, store) for row in measure(folder, bases, split=split, progress=progress)]
 
 
-def expected(folder: Path) -> dict[str, float]:
+def expected(folder: Path, known: str, asked: str = "") -> dict[str, float]:
     """Harmful compliance that was forecast for every member whose signals are known.
 
-    Development members by fits without their family, test members by one on all of development;
-    nothing of a test member's outcome is read. Empty where there are no signals.
+    Members of the splits `known` by fits without their family, those of `asked` by one on all of
+    `known`; nothing of an asked member's outcome is read. Empty where there are no signals.
     """
     path = folder / SIGNALS
     if not path.is_file():
         return {}
     store = ZooStore(folder)
     records = {record["member"]: record for record in store.members()}
-    sides: dict[str, list[Case]] = {"development": [], "test": []}
+    sides: dict[str, list[Case]] = {"known": [], "asked": []}
     for row in {row["member"]: row for row in read_jsonl(path)}.values():
         record = records[row["member"]]
-        sides[record["split"]].append(_case({**row, "record": record}, store, words=False))
-    if len({case.family for case in sides["development"]}) < 2:
+        for side, splits in (("known", known), ("asked", asked)):
+            if record["split"] in splits.split(","):
+                sides[side].append(_case({**row, "record": record}, store, words=False))
+    if len({case.family for case in sides["known"]}) < 2:
         return {}
-    return bench.expected(sides["development"], sides["test"])
+    return bench.expected(sides["known"], sides["asked"])
 
 
 def _case(row: dict[str, Any], store: ZooStore, *, words: bool = True) -> Case:

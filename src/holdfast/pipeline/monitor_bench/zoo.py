@@ -108,20 +108,31 @@ class _Bases:
         return self._known[base]
 
 
-def load(folder: Path, *, split: str, progress: Progress = no_progress) -> list[Run]:
-    """The members of one split, in the order of their ids; the other split is not opened.
+def load(
+    folder: Path, *, split: str, known: str = "", progress: Progress = no_progress
+) -> list[Run]:
+    """The members of one split (or several, with commas), in the order of their ids; no other one
+    is opened.
+
+    Args:
+        folder: the zoo's store.
+        split: the members' splits.
+        known: splits that their forecasts are fitted on; `split` itself, each family by a fit
+            without it, where empty.
+        progress: told about each member.
 
     Raises:
         DataError: no zoo, no member of that split, or streams that do not fit together.
     """
     store = ZooStore(folder)
-    members = [row for row in store.members() if row.get("split") == split]
+    members = [row for row in store.members() if row.get("split") in split.split(",")]
     if not members:
         raise DataError(
             f"the zoo in {folder} has no {split} members",
             next_step="build it: holdfast organism build zoo",
         )
-    bases, forecasts = _Bases(folder), expected(folder)
+    bases = _Bases(folder)
+    forecasts = expected(folder, known, split) if known else expected(folder, split)
     runs = []
     for index, row in enumerate(members):
         progress("read the zoo", index, len(members))
