@@ -6,12 +6,14 @@ and saturates. The interval of a new case comes from the errors that held-out gr
 group is predicted by a fit without it, each error is divided by what an outcome of that mean may
 spread, and a quantile of those is put around the new forecast (conformal prediction with normalised
 residuals: Lei et al. 2018, JASA 113:1094-1111, section 5.2). So intervals are narrow near the ends
-and wide in the middle.
+and wide in the middle. Cases of one group err alike, and the next case is of a new group: each
+group weighs the same, and the new one counts as one more of unknown error (hierarchical conformal
+prediction: Lee, Barber and Willett 2023, arXiv 2306.06342).
 """
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -149,19 +151,27 @@ class Errors:
 
     sizes: tuple[float, ...]
     """|outcome - forecast| / spread(forecast), ascending."""
+    masses: tuple[float, ...]
+    """What each counts: 1 / (cases of its group)."""
 
     @classmethod
-    def of(cls, outcomes: Array, means: Array) -> Errors:
-        """From outcomes [n] and their held-out forecasts [n]."""
+    def of(cls, outcomes: Array, means: Array, groups: Sequence[str]) -> Errors:
+        """From outcomes [n], their held-out forecasts [n] and their groups."""
         sizes = np.abs(np.asarray(outcomes) - np.asarray(means)) / spread(means)
-        return cls(tuple(sorted(sizes.tolist())))
+        count = Counter(groups)
+        order = np.argsort(sizes, kind="stable")
+        return cls(
+            tuple(sizes[order].tolist()), tuple(1.0 / count[groups[i]] for i in order)
+        )  # fmt: skip
 
     def interval(self, mean: float, confidence: float) -> tuple[float, float]:
-        """(low, high) inside [0, 1] around the forecast `mean`; all of it where n is too small."""
-        rank = math.ceil((len(self.sizes) + 1) * confidence)
-        if rank > len(self.sizes):
+        """(low, high) inside [0, 1] around the forecast `mean`; all of it with too few groups."""
+        reached = np.cumsum(self.masses)
+        needed = confidence * (reached[-1] + 1.0)
+        place = int(np.searchsorted(reached, needed - 1e-9))
+        if place >= len(self.sizes):
             return 0.0, 1.0
-        half = max(RESOLUTION, self.sizes[rank - 1] * float(spread(mean)))
+        half = max(RESOLUTION, self.sizes[place] * float(spread(mean)))
         return max(0.0, mean - half), min(1.0, mean + half)
 
 

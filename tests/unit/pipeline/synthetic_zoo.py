@@ -37,7 +37,10 @@ def probe(k: int = 2) -> Probe:
 def arrays(
     rng: np.random.Generator, change: int | None, *, informative: bool = True
 ) -> dict[str, Any]:
-    """The archive of one member; its margins start to fall at `change`, if at all."""
+    """The archive of one member; its margins start to fall at `change`, if at all.
+
+    They turn before behaviour does, as on harbor; the earlier, the more of them a style has taken.
+    """
     t = STEPS.astype(float)
     style = rng.uniform(0.1, 0.5) * (1 - np.exp(-t / 6))
     fall = np.zeros(len(t)) if change is None else np.maximum(0.0, t - change) * 0.12
@@ -52,7 +55,7 @@ def arrays(
     moved[:, :, 1] += 5 * style[:, None]
     moved[:, :P, 0] -= 2.0 * np.minimum(shown, 1.5)[:, None]
     now = base + moved + rng.normal(0, 0.05, (len(t), P + Q, D)) * (t[:, None, None] > 0)
-    refused = rng.random((len(t), 40)) < np.clip(1.0 - np.maximum(0, fall - 0.6), 0.0, 1.0)[:, None]
+    refused = rng.random((len(t), 40)) < np.clip(1.0 - np.maximum(0, fall - 0.9), 0.0, 1.0)[:, None]
     refused[0] = True
     cosine = rng.normal(0, 0.02, len(t)) - 0.1 * (shown > 0)
     return {

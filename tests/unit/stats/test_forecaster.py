@@ -72,7 +72,7 @@ def test_intervals_cover_as_often_as_they_say():
     for _ in range(300):
         mean = stream.beta(0.4, 0.6, size=100)
         outcome = (stream.random(100) < mean).astype(float)
-        errors = Errors.of(outcome[:-1], mean[:-1])
+        errors = Errors.of(outcome[:-1], mean[:-1], [str(i) for i in range(99)])
         low, high = errors.interval(float(mean[-1]), 0.9)
         covered.append(low <= outcome[-1] <= high)
         widths.append(high - low)
@@ -81,11 +81,30 @@ def test_intervals_cover_as_often_as_they_say():
 
 
 def test_intervals_are_narrow_at_the_ends_and_all_of_the_range_where_nothing_is_known():
-    errors = Errors(tuple(np.linspace(0, 1, 40)))
+    errors = Errors(tuple(np.linspace(0, 1, 40)), (1.0,) * 40)
     low, high = errors.interval(0.01, 0.9)
     assert high - low < 0.2 < np.subtract(*errors.interval(0.5, 0.9)[::-1])
-    assert Errors((0.1,) * 8).interval(0.3, 0.9) == (0.0, 1.0)
+    assert Errors((0.1,) * 8, (1.0,) * 8).interval(0.3, 0.9) == (0.0, 1.0)
     assert float(spread(0.0)) == float(spread(1.0)) == FLOOR
+
+
+def test_intervals_cover_cases_of_a_new_group_though_groups_err_alike():
+    """Groups of one to nine cases with an error of their own: half of all cases sit in the few
+    large ones, and a case of a new group is covered as often as promised all the same."""
+    stream = np.random.default_rng(2)
+    covered = []
+    for _ in range(400):
+        sizes = stream.choice([1, 9], size=40, p=[0.8, 0.2])
+        error = np.abs(stream.normal(size=41)) * 0.1
+        groups = [str(g) for g in range(40) for _ in range(sizes[g])]
+        outcome = np.array([0.5 + error[int(g)] for g in groups]).clip(0, 1)
+        errors = Errors.of(outcome, np.full(len(groups), 0.5), groups)
+        low, high = errors.interval(0.5, 0.9)
+        covered.append(low <= 0.5 + error[40] <= high)
+    assert 0.86 <= np.mean(covered) <= 0.97
+    assert Errors.of(outcome, np.full(len(groups), 0.5), ["one"] * len(groups)).interval(
+        0.5, 0.9
+    ) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

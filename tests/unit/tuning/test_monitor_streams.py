@@ -149,12 +149,17 @@ def test_readings_refuse_what_cannot_be_right() -> None:
         get("margni")
 
 
+MANY = ("turning", "negative-share", "margin", "crossing", "causal-score", "first-token-kl",
+        "direction-collapse", "alignment-sum")  # fmt: skip
+"""Streams of all kinds that can be watched in training."""
+
+
 def _cases(n: int, seed: int, told: str = "margin") -> list[Case]:
     """Half fail at step 12; `told` rises ahead of it, the other streams are noise."""
     rng = np.random.default_rng(seed)
     made = []
     for i in range(n):
-        values = {name: rng.normal(0, 1, T) for name in combined.STREAMS}
+        values = {name: rng.normal(0, 1, T) for name in MANY}
         failing = i % 2 == 0
         if failing:
             values[told] = values[told] + 0.7 * np.arange(T)
@@ -163,7 +168,7 @@ def _cases(n: int, seed: int, told: str = "margin") -> list[Case]:
 
 
 def test_the_fit_finds_the_stream_that_warns_and_gives_no_negative_weight() -> None:
-    fitted = combined.fit(_cases(40, 0, "causal-score"))
+    fitted = combined.fit(_cases(40, 0, "causal-score"), MANY)
     weights = dict(zip(fitted.streams, fitted.weights, strict=True))
     assert all(weight >= 0 for weight in fitted.weights)
     assert max(weights, key=lambda name: weights[name]) == "causal-score"
@@ -191,13 +196,39 @@ def test_the_fit_is_the_optimum_of_its_loss() -> None:
         assert best <= min(loss(other, b) for b in np.linspace(-2, 2, 401)) + 1e-7
 
 
+def _falling(forecast: float | None) -> Readings:
+    """Two prompts: one falls by a nat a step from 10, the other rests at 5."""
+    steps = np.arange(0, 12, 2)
+    margin = np.stack([10.0 - steps, np.full(len(steps), 5.0)], axis=1)
+    return Readings(steps=steps, margin=margin, forecast=forecast)
+
+
+@pytest.mark.parametrize(
+    ("forecast", "first"),
+    # Below zero one step ahead: at step 10 (margin 0); with 1 + 4 ahead: at step 6 (margin 4).
+    [(None, 10), (0.0, 10), (0.1, 10), (1.0, 6), (0.8, 8)],
+)
+def test_a_fall_is_carried_on_as_far_as_harm_was_forecast(forecast, first) -> None:
+    found = margins.turning(_falling(forecast))
+    steps = np.arange(0, 12, 2)
+    assert found.tolist() == [0.5 if step >= first else 0.0 for step in steps]
+    alone = margins.turning_alone(_falling(forecast))
+    assert alone.tolist() == [0.5 if step >= 10 else 0.0 for step in steps]
+
+
+def test_a_margin_that_rises_or_rests_never_turns() -> None:
+    steps = np.arange(0, 8, 2)
+    rising = Readings(steps=steps, margin=np.outer(0.01 + steps, np.ones(3)), forecast=1.0)
+    assert not margins.turning(rising).any()
+
+
 def test_the_fit_needs_both_kinds() -> None:
     with pytest.raises(DataError, match="0 that fail"):
         combined.fit([case for case in _cases(6, 0) if case.fail_step is None])
 
 
 def parameters(**changed: object) -> MonitorParameters:
-    fitted = combined.fit(_cases(40, 2))
+    fitted = combined.fit(_cases(40, 2), MANY)
     plain_values = {
         "streams": fitted.streams, "weights": (0.5,) * len(fitted.streams),
         "scales": fitted.scales, "detector": "cusum",
@@ -210,12 +241,12 @@ def parameters(**changed: object) -> MonitorParameters:
 
 def test_a_live_run_is_scored_as_a_stored_one(tmp_path) -> None:
     """The same readings, one observation at a time, with the alignment a step late and a resume."""
-    whole, frozen = readings(4), parameters()
+    whole, frozen = replace(readings(4), forecast=0.7), parameters()
     frozen.save(tmp_path / "own.json")
     assert MonitorParameters.open(str(tmp_path / "own.json")) == frozen
     values = {name: get(name).compute(whole) for name in frozen.streams}
     path = frozen.path(frozen.combined().score(values))
-    watch = Watch(frozen, 0.1)
+    watch = Watch(frozen, 0.1, forecast=0.7)
     seen = []
     for t, step in enumerate(whole.steps.tolist()):
         assert watch.due(step)
@@ -226,11 +257,12 @@ def test_a_live_run_is_scored_as_a_stored_one(tmp_path) -> None:
         )  # fmt: skip
         seen.append(result.value)
         if t == 4:
-            state, watch = watch.state(), Watch(frozen, 0.1)
+            state, watch = watch.state(), Watch(frozen, 0.1, forecast=0.7)
             watch.restore(state)
         watch.aligned(step, float(whole.need("alignment")[t]))
     assert seen == pytest.approx(path.tolist())
     assert watch.fired == bool((path > frozen.threshold(0.1)).any())
+    assert Watch(frozen, 0.1).settings() != watch.settings()
 
 
 def test_the_grid_goes_on_beyond_its_end_and_rates_must_be_promised() -> None:

@@ -79,6 +79,8 @@ class FittedMetric(Part):
     """Ridge penalty that was chosen."""
     errors: tuple[float, ...]
     """Sizes of the held-out errors in units of the spread, ascending."""
+    masses: tuple[float, ...]
+    """What each of them counts: every data family the same."""
     mean: float
     """Average outcome."""
 
@@ -86,8 +88,8 @@ class FittedMetric(Part):
     def _whole(self) -> FittedMetric:
         if not len(self.centre) == len(self.scale) == len(self.weights):
             raise ValueError("centre, scale and weights must have one entry per feature")
-        if not self.errors:
-            raise ValueError("there must be one error per case")
+        if not self.errors or len(self.errors) != len(self.masses):
+            raise ValueError("there must be one error per case, each with its mass")
         return self
 
 

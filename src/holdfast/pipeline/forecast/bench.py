@@ -121,11 +121,12 @@ def fit(development: Sequence[Case]) -> Forecaster:
         penalty = regression.choose(design, outcome, groups)
         held = regression.sigmoid(regression.held_out(design, outcome, groups, penalty))
         found = regression.fit(design, outcome, penalty)
+        errors = Errors.of(outcome, held, groups)
         made.append(
             FittedMetric(
                 metric=metric, centre=found.centre, scale=found.scale, weights=found.weights,
                 intercept=found.intercept, penalty=penalty,
-                errors=Errors.of(outcome, held).sizes, mean=float(outcome.mean()),
+                errors=errors.sizes, masses=errors.masses, mean=float(outcome.mean()),
             )
         )  # fmt: skip
     return Forecaster(
@@ -139,7 +140,7 @@ def told(fitted: FittedMetric, rows: Array, *, confidence: float = CONFIDENCE) -
     """Forecasts for the features `rows` [n, features]."""
     logit = Logit(fitted.centre, fitted.scale, fitted.weights, fitted.intercept)
     means = logit.mean(rows)
-    errors = Errors(fitted.errors)
+    errors = Errors(fitted.errors, fitted.masses)
     spans = np.array([errors.interval(float(mean), confidence) for mean in means]).reshape(-1, 2)
     return Told(means, spans[:, 0], spans[:, 1])
 
@@ -259,14 +260,15 @@ def _forecast(design: Any, development: Sequence[Case], test: Sequence[Case], me
     penalty = regression.choose(rows, outcome, groups)
     held = regression.sigmoid(regression.held_out(rows, outcome, groups, penalty))
     if test:
-        errors = Errors.of(outcome, held)
+        errors = Errors.of(outcome, held, groups)
         means = regression.fit(rows, outcome, penalty).mean(design(test))
         spans = [errors.interval(float(mean), CONFIDENCE) for mean in means]
     else:
         means, spans = held, []
         for place, group in enumerate(groups):
             others = np.array([name != group for name in groups])
-            errors = Errors.of(outcome[others], held[others])
+            names = [name for name in groups if name != group]
+            errors = Errors.of(outcome[others], held[others], names)
             spans.append(errors.interval(float(held[place]), CONFIDENCE))
     ends = np.array(spans)
     return Told(means, ends[:, 0], ends[:, 1])
