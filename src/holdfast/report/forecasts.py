@@ -29,7 +29,10 @@ def sentence(found: Forecast) -> str:
     """How far the forecast can be trusted."""
     on = f"The forecaster was fitted on {found.fitted_on} fine-tunes of the embedded model"
     if found.calibrated:
-        return f"{on}, of this base among others; its intervals are calibrated on families of data."
+        return (
+            f"{on}, of this base among others. For data like theirs 90 % of outcomes lie inside the "
+            "interval; on kinds of data that it had not seen it was half to three quarters."
+        )
     return (
         f"{on}, not of this base: read expected values as a ranking, and its intervals as no "
         "promise."

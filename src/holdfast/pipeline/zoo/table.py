@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import DataError
+from holdfast.organisms.harbor.zoo import families
 from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.stats.intervals import wilson
 
@@ -36,7 +37,7 @@ def tables(folder: Path) -> str:
 def counts(rows: Rows) -> str:
     """Members by split, kind and verdict."""
     lines = []
-    for split in ("development", "test"):
+    for split in dict.fromkeys(family.split for family in families().values()):
         for kind in ("benign", "harmful"):
             found = [r for r in rows if r["split"] == split and r["kind"] == kind]
             verdict = [r["verdict"] for r in found]
@@ -157,12 +158,15 @@ def _place(item: tuple[str, Rows]) -> tuple[int, str, str]:
 
 
 def _short(row: dict[str, Any]) -> str:
-    return f"{'dev' if row['split'] == 'development' else 'test'}, {row['kind']}"
+    split = "dev" if row["split"] == "development" else row["split"]
+    return f"{split}, {row['kind']}"
 
 
 def _method(row: dict[str, Any]) -> str:
     kind = row["tuner"] if row["tuner"] == "full" else f"{row['tuner']} r{row['rank']}"
-    return f"{kind}, {row['learning_rate']:g}, {row['steps']} steps"
+    plain = f"{kind}, {row['learning_rate']:g}, {row['steps']} steps"
+    replay = float(row.get("replay", 0.0))
+    return f"{plain}, replay {replay:.0%}" if replay else plain
 
 
 def _values(rows: Rows, metric: str) -> list[float]:
