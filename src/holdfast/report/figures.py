@@ -87,7 +87,7 @@ def draw_fan(fan: Fan, key: str, arms: list[str]) -> Markup:
         axes.set_xticks([math.radians(angle) for angle in (0, 30, 60, 90)])
         axes.set_yticks([t for t in _ticks(last) if 0 < t <= last])
         axes.grid(color=_GRID, linewidth=0.6)
-        axes.set_xlabel("optimizer step")
+        axes.set_xlabel("optimizer step", labelpad=14)
         for turned in fan.arms:
             colour, style, marker = _look(turned.arm, arms)
             for place, angles in enumerate(turned.angles):
@@ -96,7 +96,9 @@ def draw_fan(fan: Fan, key: str, arms: list[str]) -> Markup:
                     linestyle=style, marker=marker, markersize=3.5, linewidth=1.5, alpha=0.85,
                     label=one_line(turned.arm, 14) if place == 0 else None,
                 )  # fmt: skip
-        axes.legend(loc="upper right", frameon=False, labelcolor=_MUTED)
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(0.95, 1.05), frameon=False, labelcolor=_MUTED
+        )  # fmt: skip
         buffer = io.StringIO()
         figure.savefig(
             buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
