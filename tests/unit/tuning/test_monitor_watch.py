@@ -21,7 +21,6 @@ from holdfast.tuning.methods.arm import train
 from holdfast.tuning.monitor import Monitor
 from holdfast.tuning.monitor_config import MonitorConfig
 from holdfast.tuning.monitors import blame, drift_series, gradient
-from holdfast.tuning.monitors.combined import STREAMS
 from holdfast.tuning.monitors.parameters import MonitorParameters
 from holdfast.tuning.monitors.watch import Watch, open_watch
 
@@ -47,6 +46,11 @@ def mapped(base):
     loaded = load(base)
     fitted = fit(loaded, rows, _TEXTS, seed=0, allow_ineligible=True)
     return loaded, fitted, ProbeSet.pick(fitted, seed=0, harmful=8, harmless=8)
+
+
+STREAMS = ("margin", "margin-low", "margin-ahead", "crossing", "causal-score", "first-token-kl",
+           "direction-collapse", "alignment-sum")  # fmt: skip
+"""Streams of every kind that can be read in training."""
 
 
 def parameters(**changed: object) -> MonitorParameters:
@@ -167,6 +171,20 @@ def test_an_alarm_names_concept_site_step_streams_and_rows(arm, mapped) -> None:
         c.model_digest for c in record.checkpoints
     ]
     assert [p.margin for p in bare.trajectory] == [p.margin for p in record.trajectory]
+
+
+def test_the_shipped_streams_name_concept_site_and_rows_too(arm, mapped) -> None:
+    """They read margins alone; what they blame is found with the map all the same."""
+    frozen = parameters(
+        streams=("turning", "negative-share"), weights=(1.0, 1.0), scales=(1.0, 1.0),
+        maxima=tuple(float(v) for v in np.linspace(-1.0, -0.5, 30)),  # any run is beyond them
+    )  # fmt: skip
+    record = train(arm(monitor=_monitor(mapped, frozen), watch=MonitorConfig(every=1),
+                       settings={"epochs": 1}))  # fmt: skip
+    alarm = record.alarms[0]
+    assert alarm.concept in ("harmful/net", "harmful/lamp")
+    assert alarm.site == mapped[1].sites[0].name
+    assert set(alarm.streams) == {"turning", "negative-share"}
 
 
 def test_a_resumed_run_goes_on_with_what_it_had_read(arm, mapped) -> None:
