@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -117,8 +118,11 @@ def test_one_family_is_refused_and_a_picture_is_drawn(tmp_path):
     with pytest.raises(DataError, match="families"):
         run([_case(0, seed) for seed in range(5)])
     cases = _cases()
-    figure(run(cases), cases, tmp_path / "f.svg", metric="harmful_compliance", title="t")
-    assert "<svg" in (tmp_path / "f.svg").read_text()
+    result = run(cases)
+    figure(result, cases, tmp_path / "f.svg", metric="harmful_compliance", title="t")
+    drawn = re.findall(r"side the 90 % interval \((\d+)\)", (tmp_path / "f.svg").read_text())
+    inside = round(36 * _score(result, FORECAST).coverage)
+    assert list(map(int, drawn)) == [inside, 36 - inside]  # every fine-tune is on it
 
 
 def test_a_case_is_told_apart_by_replay():

@@ -50,10 +50,10 @@ def figure(result: Result, cases: Sequence[Case], path: Path, *, metric: str, ti
 
     told = result.forecasts[metric]
     outcome = [case.outcomes[metric] for case in cases]
-    with plt.rc_context({"svg.hashsalt": "holdfast", "font.size": 10}):
+    with plt.rc_context({"svg.hashsalt": "holdfast", "svg.fonttype": "none", "font.size": 10}):
         drawn, axes = plt.subplots(figsize=(6.4, 5.2))
         inside = [
-            low - 1e-9 <= y <= high + 1e-9
+            bool(low - 1e-9 <= y <= high + 1e-9)
             for low, y, high in zip(told.low, outcome, told.high, strict=True)
         ]
         for kept, colour, name in ((True, "#33587a", "inside"), (False, "#b4520a", "outside")):
@@ -70,7 +70,7 @@ def figure(result: Result, cases: Sequence[Case], path: Path, *, metric: str, ti
         axes.set_xlabel("what happened")
         axes.set_ylabel("forecast")
         axes.set_title(title)
-        axes.legend(loc="upper left", frameon=False)
+        axes.legend(loc="upper center", frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         out = io.StringIO()
         drawn.tight_layout()
