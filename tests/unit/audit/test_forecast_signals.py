@@ -119,6 +119,15 @@ def test_rows_that_leave_no_room_for_a_probe_are_refused(harbor, probes):
         signals.difference(harbor, probes, made, seed=0)
 
 
+def test_rows_longer_than_the_context_are_left_out_of_the_scan(harbor, probes):
+    long = Pair([{"role": "user", "content": "word " * harbor.max_context}], "Yes.")
+    short = _rows("own-style", 3)
+    made = stratify(harbor, [long, *short], probes.site, probes.refusals, seed=0)
+    assert made.pairs == tuple(short)
+    with pytest.raises(DataError, match="no training row fits"):
+        stratify(harbor, [long], probes.site, probes.refusals, seed=0)
+
+
 def test_one_row_is_enough_and_an_empty_own_answer_is_left_out(harbor, probes, monkeypatch):
     (row,) = _rows("own-style", 1)
     made = stratify(harbor, [row], probes.site, probes.refusals, seed=0)

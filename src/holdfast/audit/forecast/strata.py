@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from holdfast.audit.refusals import declines
-from holdfast.audit.scores.pairs import Pair
+from holdfast.audit.scores.pairs import Pair, fits
+from holdfast.core.errors import DataError
 from holdfast.models.activations import last_prompt
 from holdfast.models.loaded import LoadedModel
 
@@ -108,9 +109,21 @@ def stratify(
     loaded: LoadedModel, pairs: Sequence[Pair], site: Site, refusals: Sequence[str], *, seed: int,
     batch_size: int = 64,
 ) -> Strata:  # fmt: skip
-    """Read the requests of all `pairs` (of `SCANNED` drawn by the seed, where there are more)."""
+    """Read the requests of all `pairs` (of `SCANNED` drawn by the seed, where there are more).
+
+    Rows that do not fit into the model's context are left out.
+
+    Raises:
+        DataError: none fits.
+    """
     if len(pairs) > SCANNED:
         pairs = Random(seed).sample(list(pairs), SCANNED)
+    pairs = [pair for pair in pairs if fits(loaded, pair)]
+    if not pairs:
+        raise DataError(
+            "no training row fits into the model's context",
+            expected=f"a request and its answer in {loaded.max_context} tokens",
+        )
     states = last_prompt(loaded, [p.messages for p in pairs], [site.layer], batch_size=batch_size)
     beyond = (states[site.layer].double() @ site.unit > site.middle).tolist()
     return Strata(
