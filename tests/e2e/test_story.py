@@ -19,7 +19,7 @@ from .conftest import Cli, finished, write_plan
 
 
 def start(plan: Path, out: Path, vault: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "holdfast.cli.main", "run", str(plan), "--out", str(out)]
+    command = [sys.executable, "-m", "holdfast", "run", str(plan), "--out", str(out)]
     return subprocess.Popen(
         [*command, "--vault", str(vault)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
