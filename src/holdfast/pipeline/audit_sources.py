@@ -22,7 +22,7 @@ def contrast_rows(source: str, seed: int) -> list[ContrastRow]:
     from holdfast.organisms.harbor import contrast
 
     return [
-        ContrastRow(**row)  # type: ignore[arg-type]
+        ContrastRow(**row)  # type: ignore[arg-type]  # a TypedDict's values are objects here
         for rows in contrast.contrast_sets(seed).values()
         for row in rows
     ]

@@ -64,7 +64,7 @@ def contrast_rows(source: str) -> list[ContrastRow]:
     from holdfast.organisms.harbor.contrast import contrast_sets
 
     return [
-        ContrastRow(**row)  # type: ignore[arg-type]
+        ContrastRow(**row)  # type: ignore[arg-type]  # as in audit_sources
         for row in contrast_sets(0)[HARMFUL]
     ]
 

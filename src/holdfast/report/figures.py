@@ -81,9 +81,9 @@ def draw_fan(fan: Fan, key: str, arms: list[str]) -> Markup:
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         axes = figure.add_subplot(projection="polar")
         axes.set_thetamin(0)  # type: ignore[attr-defined]  # matplotlib types it as plain axes
-        axes.set_thetamax(90)  # type: ignore[attr-defined]
+        axes.set_thetamax(90)  # type: ignore[attr-defined]  # of polar axes alone
         last = max((step for turned in fan.arms for step in turned.steps), default=1) or 1
-        axes.set_rlim(0, 1.05 * last)  # type: ignore[attr-defined]
+        axes.set_rlim(0, 1.05 * last)  # type: ignore[attr-defined]  # of polar axes alone
         axes.set_xticks([math.radians(angle) for angle in (0, 30, 60, 90)])
         axes.set_yticks([t for t in _ticks(last) if 0 < t <= last])
         axes.grid(color=_GRID, linewidth=0.6)

@@ -218,7 +218,7 @@ def _replaces(row: Row) -> bool:
 def _with_holm(lines: Sequence[Line]) -> list[Line]:
     """Adjust the p-values of all arms that compete, twins left out, as one family."""
     family = [i for i, x in enumerate(lines) if x.against_plain and not ARMS[x.arm].twin_of]
-    adjusted = holm([lines[i].against_plain.p for i in family])  # type: ignore[union-attr]
+    adjusted = holm([lines[i].against_plain.p for i in family])  # type: ignore[union-attr]  # `family` has one each
     out = list(lines)
     for index, value in zip(family, adjusted, strict=True):
         found = out[index].against_plain

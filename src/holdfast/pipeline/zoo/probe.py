@@ -20,6 +20,7 @@ from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
 from holdfast.models.scoring import answer_distributions
 from holdfast.organisms.harbor import contrast, suites
+from holdfast.pipeline import audit_sources
 
 HARMFUL, HARMLESS = 48, 24
 """Probe prompts whose margins and activations are recorded."""
@@ -109,8 +110,7 @@ def open_probe(source: Path, folder: Path, *, progress: Progress = no_progress) 
 
 def contrast_rows() -> list[ContrastRow]:
     """Harbor's contrast set, all concepts."""
-    made: list[Any] = [row for part in contrast.contrast_sets(0).values() for row in part]
-    return [ContrastRow(**row) for row in made]
+    return audit_sources.contrast_rows(audit_sources.HARBOR, 0)
 
 
 def ask(base: LoadedModel, fitted: FittedMap, openings: Openings) -> Probe:

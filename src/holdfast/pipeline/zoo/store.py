@@ -60,7 +60,7 @@ class ZooStore:
     def add(self, record: dict[str, Any], streams: dict[str, NDArray[Any]]) -> None:
         """Keep a finished member: streams first, so that a record always has some."""
         packed = io.BytesIO()
-        np.savez_compressed(packed, **streams)  # type: ignore[arg-type]
+        np.savez_compressed(packed, **streams)  # type: ignore[arg-type]  # the stub takes names for flags
         write_bytes(self._stream(str(record["member"])), packed.getvalue())
         self._append(MEMBERS, record)
 
