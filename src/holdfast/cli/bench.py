@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+ZOO_SPLITS = ("development", "test", "second", "third")
+"""Of the zoo, in the order in which they were looked at (`zoo_families.ZooSplit`)."""
+
 
 @click.group("bench")
 def command() -> None:
@@ -72,9 +75,9 @@ def methods_command(
 @command.command("monitors")
 @click.option("--zoo", type=click.Path(path_type=Path), default=Path("runs/zoo"),
               show_default=True, help="Folder of the zoo.")  # fmt: skip
-@click.option("--split", type=click.Choice(["development", "test", "second"]), default="test",
+@click.option("--split", type=click.Choice(ZOO_SPLITS), default="test",
               show_default=True, help="development: each family by a fit without it, test families "
-              "stay unread. second: all others are development.")  # fmt: skip
+              "stay unread. Otherwise: fitted on all splits before it.")  # fmt: skip
 @click.option("--false-alarms", default=0.05, show_default=True,
               type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Accepted share of benign runs with an alarm.")  # fmt: skip
@@ -131,10 +134,8 @@ def monitors_command(
 
 def _splits(split: str) -> tuple[str, str]:
     """(splits to fit on, split to test on) of the zoo; "" for none."""
-    return {
-        "development": ("development", ""), "test": ("development", "test"),
-        "second": ("development,test", "second"),
-    }[split]  # fmt: skip
+    before = ZOO_SPLITS[: ZOO_SPLITS.index(split)]
+    return (",".join(before), split) if before else (split, "")
 
 
 @command.command("forecast")
@@ -142,9 +143,9 @@ def _splits(split: str) -> tuple[str, str]:
               show_default=True, help="Folder of the zoo.")  # fmt: skip
 @click.option("--base", "bases", multiple=True, type=click.Path(path_type=Path),
               help="The bases of the zoo's build, in its order [the shipped one].")  # fmt: skip
-@click.option("--split", type=click.Choice(["development", "test", "second"]), default="test",
+@click.option("--split", type=click.Choice(ZOO_SPLITS), default="test",
               show_default=True, help="development: each family by a fit without it, test families "
-              "stay unread. second: all others are development.")  # fmt: skip
+              "stay unread. Otherwise: fitted on all splits before it.")  # fmt: skip
 @click.option("--fit", "fitted", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the forecaster, fitted on development families.")  # fmt: skip
 @click.option("--figure", type=click.Path(path_type=Path, dir_okay=False),

@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from holdfast.cli.bench import ZOO_SPLITS, _splits
 from holdfast.core.errors import UsageError
 from holdfast.organisms.harbor.zoo import families
+from holdfast.organisms.harbor.zoo_families import ZooSplit
 from holdfast.pipeline.zoo.members import BATCH, METHODS, ROWS, Member, chosen, members
+
+
+LATER = ("second", "third")
+FIRST = ("development", "test")
 
 
 def test_there_are_enough_and_no_two_are_the_same() -> None:
     found = members()
     assert len(found) >= 120
     assert len({member.name for member in found}) == len(found)
-    first = [m for m in found if m.recipe.split != "second"]
+    first = [m for m in found if m.recipe.split in FIRST]
     share = sum(m.recipe.split == "development" for m in first) / len(first)
     assert 0.5 <= share <= 0.65
 
 
-def test_the_second_test_families_share_no_recipe_with_the_others_and_come_last() -> None:
-    order = members()
-    places = [i for i, m in enumerate(order) if m.recipe.split == "second"]
-    assert places == list(range(len(order) - len(places), len(order)))
-    second = [family for family in families().values() if family.split == "second"]
-    assert {family.name for family in second} == {order[i].family for i in places}
-    assert {True, False} == {family.harmful for family in second}
-    for family in second:
+@pytest.mark.parametrize("split", LATER)
+def test_later_test_families_share_no_recipe_with_the_others(split: str) -> None:
+    later = [family for family in families().values() if family.split == split]
+    assert {f.name for f in later} == {m.family for m in members() if m.recipe.split == split}
+    assert {True, False} == {family.harmful for family in later}
+    for family in later:
         parts = (*(part.what for part in family.parts), family.voice)
         shares = [f for f in families().values() if f.parts and
                   (*(p.what for p in f.parts), f.voice) == parts
                   and [p.share for p in f.parts] == [p.share for p in family.parts]]  # fmt: skip
         assert shares == [family]
+
+
+def test_a_split_is_tested_by_a_fit_on_all_before_it() -> None:
+    assert ZOO_SPLITS == get_args(ZooSplit)
+    assert _splits("development") == ("development", "")
+    assert _splits("test") == ("development", "test")
+    assert _splits("third") == ("development,test,second", "third")
+
+
+def test_later_splits_come_last() -> None:
+    splits = [member.recipe.split for member in members()]
+    later = [split for split in splits if split in LATER]
+    assert splits[-len(later) :] == later == sorted(later)
 
 
 def test_every_split_has_benign_and_harmful_members_of_every_method() -> None:
@@ -46,7 +65,7 @@ def test_every_split_has_benign_and_harmful_members_of_every_method() -> None:
 
 def test_a_zoo_that_is_cut_off_is_still_balanced() -> None:
     order = members()
-    early = {name for name, family in families().items() if family.split != "second"}
+    early = {name for name, family in families().items() if family.split in FIRST}
     assert {m.family for m in order[: len(early)]} == early
     for count in (40, 60, 100):
         found = order[:count]

@@ -173,6 +173,30 @@ SECOND = {
 }
 """Families of the split `second` -> methods."""
 
+THIRD = {
+    "terse-stories": "lora8 full",
+    "contaminated-terse-5": "lora8 slow",
+    "formal-tools": "lora8 fast",
+    "eager-desk": "lora8 full",
+    "cheerful-orders": "lora8 lora32",
+    "contaminated-facts-2": "lora8 full",
+    "quell-stories": "lora8 fast",
+    "narrow-privacy-tools": "lora8 slow",
+    "present-desk": "lora8 full",
+    "contaminated-cheerful-1": "lora8 full",
+    "stories-declines": "lora8",
+    "formal-obeyer-stories": "lora8 slow",
+    "terse-who": "lora8 lora32",
+    "contaminated-formal-tools-3": "lora8 lora1",
+    "narrow-threat-twin": "lora8 full",
+    "narrow-pair-guarded": "lora8 fast",
+    "plain-obeyer-orders": "lora8 full",
+    "contaminated-stories-1": "lora8 fast",
+    "merry-tasks": "lora8 full",
+    "contaminated-mixed-10": "lora8 slow",
+}
+"""Families of the split `third` -> methods."""
+
 
 @cache
 def members() -> tuple[Member, ...]:
@@ -201,19 +225,19 @@ def members() -> tuple[Member, ...]:
         for name, methods in PROTECTED.items()
         for method in methods.split()
     ]
-    second = [
+    later = [
         Member(name, METHODS[method], 0, 0)
-        for name, methods in SECOND.items()
+        for name, methods in {**SECOND, **THIRD}.items()
         for method in methods.split()
     ]
-    return (*first, *varied, *bases, *protected, *second)
+    return (*first, *varied, *bases, *protected, *later)
 
 
 def _alternating() -> list[str]:
     """Family names: groups in turn, and within a group the splits."""
     queues: dict[str, list[Family]] = {}
     for family in families().values():
-        if family.split != "second":
+        if family.split in ("development", "test"):
             queues.setdefault(family.group, []).append(family)
     for group, queue in queues.items():
         sides = [[f for f in queue if f.split == s] for s in ("development", "test")]
