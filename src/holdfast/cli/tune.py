@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from holdfast.pipeline.search import RankSearch
+    from holdfast.core.records import RankSearch
 
 
 @click.command("tune")

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 
 from holdfast.core.errors import UsageError
 from holdfast.core.files import write_text
-from holdfast.core.records.base import Part, Record
+from holdfast.core.records import RankPoint, RankSearch
 from holdfast.geometry.fitted import FittedMap
 from holdfast.models.loaded import LoadedModel
 from holdfast.pipeline.context import Run
@@ -30,38 +30,6 @@ from holdfast.tuning.artefacts import open_result
 from holdfast.tuning.methods.arm import start_folder, train
 
 NAME = "search/rank.json"
-
-
-class RankPoint(Part):
-    """One rank after some epochs, on validation prompts."""
-
-    rank: int
-    """Rank of the adapter."""
-    epochs: float
-    """Epochs trained so far."""
-    task_success: float
-    """Share of validation rows done."""
-    refusal: float
-    """Share of harmful validation prompts refused."""
-    meets: bool
-    """Whether the target is met."""
-    frontier: bool
-    """Whether no other point is at least as good in both and better in one."""
-
-
-class RankSearch(Record):
-    """What a search found."""
-
-    arm: str
-    """Arm whose recipe was searched."""
-    target: float
-    """Task success looked for."""
-    base_refusal: float
-    """Refusals of the base on the same prompts."""
-    chosen: int | None
-    """The lowest rank that meets the target; None where none does."""
-    points: tuple[RankPoint, ...]
-    """Every reading."""
 
 
 @dataclass(frozen=True)

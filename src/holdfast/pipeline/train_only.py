@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from holdfast.core.protocols import Progress, no_progress
-from holdfast.core.records import TrainingRecord
+from holdfast.core.records import RankSearch, TrainingRecord
 from holdfast.core.runstore import RunStore
 from holdfast.pipeline.context import Run
 from holdfast.pipeline.plan import Plan
 from holdfast.pipeline.run import begin
-from holdfast.pipeline.search import RankSearch, search, target_of
+from holdfast.pipeline.search import search, target_of
 from holdfast.pipeline.tune import tune
 from holdfast.vault.store import default_root
 

@@ -27,7 +27,10 @@ from holdfast.core.records import (
     ModelRef,
     Outcome,
     Part,
+    RankSearch,
+    Record,
     RepairRecord,
+    RewardGate,
     SafetyMap,
     TrainingRecord,
     Verdict,
@@ -41,9 +44,7 @@ ARM_ORDER = ("plain", "protected")
 _PARTS = ("plan.json", "journal.jsonl", "map", "arms", "completions", "verdicts", "run.json")
 _AT_STEP = re.compile(r"(?P<arm>.+)@step-(?P<step>\d{1,9})")
 
-R = TypeVar(
-    "R", AuditRecord, Forecast, SafetyMap, TrainingRecord, DriftReport, Verdict, RepairRecord
-)  # fmt: skip
+R = TypeVar("R", bound=Record)
 
 
 @dataclass
@@ -55,6 +56,8 @@ class Arm:
     drifts: list[DriftReport] = field(default_factory=list)
     """By step."""
     verdict: Verdict | None = None
+    reward_gate: RewardGate | None = None
+    """What the arm's reward model showed before a policy saw it."""
     final: Completions | None = None
     rates: list[Rate] = field(default_factory=list)
     """Rates of the final model on the full plan."""
@@ -87,6 +90,8 @@ class Run:
     """What was found in the training data."""
     forecast: Forecast | None = None
     """What was expected before training."""
+    rank_search: RankSearch | None = None
+    """Which rank was found to be enough."""
     repairs: list[RepairRecord] = field(default_factory=list)
     """What was tried on arms that did not pass."""
     journal_entries: int | None = None
@@ -111,6 +116,7 @@ def load(folder: Path) -> Run:
     run.safety_map = _record(run, folder / "map" / "safety_map.json", SafetyMap)
     run.audit = _record(run, folder / "audit" / "audit.json", AuditRecord)
     run.forecast = _record(run, folder / "forecast.json", Forecast)
+    run.rank_search = _record(run, folder / "search" / "rank.json", RankSearch)
     for name in _arm_names(folder):
         run.arms[name] = _read_arm(run, name)
     run.judges = {
@@ -178,6 +184,7 @@ def _read_arm(run: Run, name: str) -> Arm:
         training=_record(run, folder / "training.json", TrainingRecord),
         drifts=sorted((r for r in reports if r), key=lambda report: report.step),
         verdict=_record(run, run.folder / "verdicts" / f"{name}.json", Verdict),
+        reward_gate=_record(run, folder / "reward_gate.json", RewardGate),
     )
 
 

@@ -12,7 +12,6 @@ from holdfast.organisms.harbor.zoo import families
 from holdfast.organisms.harbor.zoo_families import ZooSplit
 from holdfast.pipeline.zoo.members import BATCH, METHODS, ROWS, Member, chosen, members
 
-
 LATER = ("second", "third")
 FIRST = ("development", "test")
 
@@ -40,7 +39,7 @@ def test_later_test_families_share_no_recipe_with_the_others(split: str) -> None
 
 
 def test_a_split_is_tested_by_a_fit_on_all_before_it() -> None:
-    assert ZOO_SPLITS == get_args(ZooSplit)
+    assert get_args(ZooSplit) == ZOO_SPLITS
     assert _splits("development") == ("development", "")
     assert _splits("test") == ("development", "test")
     assert _splits("third") == ("development,test,second", "third")

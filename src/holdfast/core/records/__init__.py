@@ -26,6 +26,7 @@ from holdfast.core.records.geometry import (
     Site,
     WeightShare,
 )
+from holdfast.core.records.methods import RankPoint, RankSearch, RewardGate
 from holdfast.core.records.refs import DatasetRef, ModelKind, ModelRef
 from holdfast.core.records.repair import (
     FailureMode,
@@ -81,10 +82,13 @@ __all__ = [
     "PairedTable",
     "Part",
     "ProtectionReport",
+    "RankPoint",
+    "RankSearch",
     "Record",
     "RepairAttempt",
     "RepairRecord",
     "RepairTrial",
+    "RewardGate",
     "SafetyMap",
     "ScaleChoice",
     "ScoreSummary",

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.errors import InvalidRun
 from holdfast.core.protocols import Messages
-from holdfast.core.records import Interval
-from holdfast.core.records.base import Record
+from holdfast.core.records import Interval, RewardGate
 from holdfast.stats.intervals import wilson
 from holdfast.tuning.methods.reward.config import RewardConfig
 from holdfast.tuning.methods.spec import TaskJudge
@@ -43,34 +42,6 @@ class Pool:
     """The answers to choose from."""
     rewards: tuple[float, ...]
     """Their rewards."""
-
-
-class RewardGate(Record):
-    """What the gate of one reward model found."""
-
-    pairs: int
-    """Held-out pairs asked."""
-    accuracy: Interval
-    """Share of pairs whose better answer has the higher reward; 95 % Wilson interval."""
-    calibration_error: float
-    """Expected calibration error, in [0, 1]."""
-    pools: int
-    """Prompts of the hacking check."""
-    reward_gain: float
-    """Reward of the picked answer above its pool's mean, mean over prompts."""
-    judge_pool: float
-    """Share of all answers in the pools that the judge accepts."""
-    judge_picked: float
-    """Share of picked answers that it accepts."""
-    judge_gain: Interval
-    """Picked minus pool, with its 95 % bootstrap interval over prompts."""
-    faults: tuple[str, ...]
-    """What failed; empty means passed."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the reward model may be used."""
-        return not self.faults
 
 
 def measure(

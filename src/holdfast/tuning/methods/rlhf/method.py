@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 from holdfast.core.digest import sha256_json
 from holdfast.core.errors import DataError, UsageError
 from holdfast.core.protocols import Messages, Progress
+from holdfast.core.records import RewardGate
 from holdfast.core.seeds import derive
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.loading import load
 from holdfast.tuning.hf import adapters, rollouts
 from holdfast.tuning.methods import preferences
-from holdfast.tuning.methods.reward.gate import Pool, RewardGate, measure, require
+from holdfast.tuning.methods.reward.gate import Pool, measure, require
 from holdfast.tuning.methods.reward.scorer import Scorer, load_scorer
 from holdfast.tuning.methods.rlhf.config import RLHFConfig
 from holdfast.tuning.methods.rlhf.hacking import HackingGuard
