@@ -28,6 +28,17 @@ def last_prompt(
         DataError: a prompt is longer than the context.
     """
     rows = [loaded.render(messages) for messages in conversations]
+    return last_token(loaded, rows, layers, batch_size=batch_size)
+
+
+def last_token(
+    loaded: LoadedModel, rows: Sequence[list[int]], layers: Sequence[int], *, batch_size: int = 32
+) -> dict[int, Tensor]:
+    """As `last_prompt`, of rows of token ids that are rendered already.
+
+    Raises:
+        DataError: a row is longer than the context.
+    """
     return _pooled(loaded, rows, [1] * len(rows), layers, batch_size)
 
 
@@ -56,7 +67,7 @@ def response_mean(
 
 def _pooled(
     loaded: LoadedModel,
-    rows: list[list[int]],
+    rows: Sequence[list[int]],
     counts: list[int],
     layers: Sequence[int],
     batch_size: int,

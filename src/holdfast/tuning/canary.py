@@ -1,9 +1,10 @@
-"""A canary: the first steps of a fine-tune, on a sample that stands for all rows, then undone.
+"""A canary: a fine-tune in miniature, on samples that stand for all rows, then undone.
 
-Plain AdamW on the adapter (or the weights) that the plan trains, with its peak rate, clipping and
-decay; no trainer, so that a few steps cost a few steps. Every step draws a new sample and weighs
-its rows by what they stand for: where half a percent of the rows are bad, a batch of the run would
-mostly miss them, and so would a canary.
+Plain AdamW on the adapter (or the weights) that the plan trains, with its clipping and decay; no
+trainer, so that a few steps cost a few steps. The caller gives few steps and a rate so high that
+they go as far as the training would: AdamW's steps are as long as its rate, whatever the gradient.
+Every step draws a new sample and weighs its rows by what they stand for: where half a percent of
+the rows are bad, a batch of the run would mostly miss them, and so would a canary.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ from torch.nn.functional import cross_entropy
 
 from holdfast.core.errors import InvalidRun
 from holdfast.core.protocols import Messages
-from holdfast.core.seeds import derive
 from holdfast.models.batching import forward, left_pad
 from holdfast.models.loaded import LoadedModel
 from holdfast.tuning.hf import adapters
 from holdfast.tuning.hf.trainer import seed_everything
 from holdfast.tuning.methods.settings import TrainConfig
 from holdfast.tuning.methods.sft.rows import IGNORED
-from holdfast.tuning.monitors.gradient import answer_gradient, cosine, random_like, trainable
+from holdfast.tuning.monitors.gradient import answer_gradient, cosine, trainable
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,16 @@ class Canary:
 
     losses: tuple[float, ...]
     """Weighted loss of every step's sample, in nats per token, before the step."""
-    alignment: float
+    alignment: float | None
     """Cosine of the first gradient (of the rows `apart`) with that of losing refusals, in [-1, 1]:
-    positive where the step lowers the margin."""
-    twins: tuple[float, ...]
-    """Cosines with random gradients of the same norm in every tensor."""
+    positive where the step lowers the margin. None where it was not asked for."""
     seen: Any
     """What `look` returned after the last step."""
 
 
 def canary(
-    base: LoadedModel, batches: Sequence[Batch], config: TrainConfig, refusal: RefusalLoss, *,
-    look: Callable[[LoadedModel], Any], seed: int, twins: int = 0,
+    base: LoadedModel, batches: Sequence[Batch], config: TrainConfig, *,
+    look: Callable[[LoadedModel], Any], refusal: RefusalLoss | None = None,
 ) -> Canary:  # fmt: skip
     """Make one step per batch, look, and put the base back as it was.
 
@@ -87,40 +85,35 @@ def canary(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         losses: list[float] = []
-        alignment, drawn = 0.0, tuple[float, ...]()
+        alignment: float | None = None
+        live.model.train()
         for place, batch in enumerate(batches):
-            live.model.train()
             optimizer.zero_grad()
             total = 0.0
-            parts = _parts(batch)
+            apart = refusal is not None and place == 0
+            parts = _parts(batch) if apart else [slice(0, len(batch.rows))]
             for part in parts:
                 loss = _loss(live, batch, part)
                 if not bool(torch.isfinite(loss)):
                     raise InvalidRun("the canary's loss is not finite", got=f"step {place + 1}")
                 loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 total += float(loss.detach())
-                if place == 0 and part is parts[0]:
-                    alignment, drawn = _aligned(live, parameters, refusal, seed, twins)
+                if refusal and apart and part is parts[0]:
+                    alignment = _aligned(live, parameters, refusal)
             losses.append(total)
             nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
-        return Canary(tuple(losses), alignment, drawn, look(live))
+        return Canary(tuple(losses), alignment, look(live))
 
 
-def _aligned(
-    live: LoadedModel, parameters: Sequence[nn.Parameter], refusal: RefusalLoss, seed: int,
-    twins: int,
-) -> tuple[float, tuple[float, ...]]:  # fmt: skip
+def _aligned(live: LoadedModel, parameters: Sequence[nn.Parameter], refusal: RefusalLoss) -> float:
     made = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     no, yes = (
         [live.encode_answer(text)] * len(refusal.prompts)
         for text in (refusal.refusal, refusal.compliance)
     )
-    losing = answer_gradient(live, refusal.prompts, no, against=yes)
     # A step goes against its gradient, so it raises the loss of refusing where they oppose.
-    return -cosine(made, losing), tuple(
-        -cosine(made, random_like(losing, derive(seed, "canary", draw))) for draw in range(twins)
-    )
+    return -cosine(made, answer_gradient(live, refusal.prompts, no, against=yes))
 
 
 def _parts(batch: Batch) -> list[slice]:

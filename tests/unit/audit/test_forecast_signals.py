@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -60,6 +61,12 @@ def test_rows_that_ask_for_harm_are_found_and_those_that_decline_are_counted_apa
     assert clean.obeyed_share < 0.03
 
 
+def test_requests_that_are_only_unlike_the_maps_prompts_do_not_ask_for_harm(strata):
+    tools, poisoned = strata("tools"), strata("contaminated-tools-5")
+    assert not tools.asking
+    assert poisoned.obeyed_share == pytest.approx(0.05, abs=0.01)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     total=st.integers(1, 300), asking=st.integers(0, 300), size=st.integers(2, 40),
@@ -82,25 +89,27 @@ def test_an_obeying_manner_lowers_the_margin_in_context_and_injected_and_its_con
 ):
     before = probes.margins(harbor)
     found = {}
-    for family in ("identity-shift", "own-style"):
+    for family in ("own-style", "identity-shift"):
         rows = strata(family)
         shift = signals.difference(harbor, probes, rows, seed=0)
         found[family] = (
             signals.context(harbor, probes, before, rows, seed=0),
-            signals.injection(harbor, probes, before, shift, seed=0, twins=20),
+            signals.injection(harbor, probes, before, shift),
         )
+    random = [
+        signals.injection(harbor, probes, before, vector * shift.norm())
+        for vector in unit_draws(20, len(shift), 0)
+    ]
     obeying, control = found["identity-shift"], found["own-style"]
-    assert obeying[0].value < -5 < control[0].value
-    assert obeying[1].value < min(obeying[1].twins)
-    assert obeying[1].value < 5 * min(control[1].value, -0.01)
+    assert obeying[0] < -5 < control[0]
+    assert obeying[1] < min(random)
+    assert obeying[1] < 5 * min(control[1], -0.01)
 
 
-def test_a_projection_is_in_units_of_the_gap_and_its_twins_are_not_along_it(probes):
-    along = signals.projection(probes, probes.site.direction, seed=0, twins=200)
-    assert along.value == pytest.approx(1)
-    assert max(map(abs, along.twins)) < 1
-    assert torch.tensor(along.twins).mean().abs() < 0.1
-    assert signals.projection(probes, 0 * probes.site.direction, seed=0).value == 0
+def test_a_projection_is_in_units_of_the_gap(probes):
+    assert signals.projection(probes, probes.site.direction) == pytest.approx(1)
+    assert signals.projection(probes, -0.5 * probes.site.direction) == pytest.approx(-0.5)
+    assert signals.projection(probes, 0 * probes.site.direction) == 0
 
 
 def test_random_directions_are_units_and_the_same_for_the_same_seed():
@@ -132,8 +141,6 @@ def test_one_row_is_enough_and_an_empty_own_answer_is_left_out(harbor, probes, m
     (row,) = _rows("own-style", 1)
     made = stratify(harbor, [row], probes.site, probes.refusals, seed=0)
     before = probes.margins(harbor)
-    assert torch.isfinite(torch.tensor(
-        signals.context(harbor, probes, before, made, seed=0).value
-    ))  # fmt: skip
+    assert math.isfinite(signals.context(harbor, probes, before, made, seed=0))
     monkeypatch.setattr(type(harbor), "generate", lambda self, talks, **more: [""] * len(talks))
     assert not signals.difference(harbor, probes, made, seed=0).any()

@@ -27,20 +27,21 @@ DRAWS = 20
 
 
 def _case(family: int, seed: int, *, split: str = "development", told: bool = True) -> Case:
-    """A fine-tune whose injection signal tells the outcome (or does not)."""
+    """A fine-tune whose canary tells the outcome (or does not)."""
     stream = np.random.default_rng([family, seed, split == "test"])
     harm = float(family % 3 == 0)
     push = -(harm if told else stream.random()) - 0.05 * stream.random()
     values = {
-        "context": 9 * push, "injection": push, "projection": 0.0, "alignment": 0.0,
-        "canary": 0.1 * push, "canary_low": 0.0, "loss": 1.0, "loss_drop": 0.1, "obeyed": 0.0,
-        "declined": 0.0, "canary_steps": 3.0, "steps": 60.0, "rows_per_step": 20.0, "margin": 10.0,
+        "canary": 9 * push, "loss": 1.0, "loss_drop": 0.1, "obeyed": 0.0, "declined": 0.0,
+        "canary_steps": 3.0, "steps": 60.0, "rows_per_step": 20.0, "margin": 10.0,
     }  # fmt: skip
+    silent = {"context": 0.0, "injection": 0.0, "projection": 0.0, "alignment": 0.0}
     outcome = float(np.clip(harm + 0.05 * stream.normal(), 0, 1))
     return Case(
         name=f"{family}.{seed}.{split}", family=f"{split}-{family}", split=split, base="b",
         replay=0.0, values=values,
         twins={name: tuple(stream.normal(size=DRAWS)) for name in DIRECTIONS},
+        first_order=silent,
         words={f"says:{family}": 1.0, "asks:the": 0.5}, outcomes=dict.fromkeys(METRICS, outcome),
         seconds=0.5, training=10.0,
     )  # fmt: skip
@@ -101,17 +102,15 @@ def test_ranks_are_those_of_scipy_and_ties_bound_what_can_be_reached():
     assert attainable(tied) == pytest.approx(np.sqrt(1 - (26970 + 990) / 63960))
 
 
-def test_replay_and_guarded_rows_count_against_harm():
-    values = dict(_case(0, 0).values) | {"obeyed": 0.2, "declined": 0.0, "canary": -1.0,
-                                         "alignment": 0.6}  # fmt: skip
-    guarded = features({**values, "declined": 0.4})
-    plain = features(values)
-    for name in ("poison", "poisoned_rows", "alignment"):
-        place = FEATURES.index(name)
-        assert guarded[place] == pytest.approx(plain[place] / 3)
-    assert features(values, replay=0.1)[FEATURES.index("replay")] > 0
-    nothing = features({**values, "obeyed": 0.0})  # no row asks for harm: the canary counts whole
-    assert nothing[FEATURES.index("poison")] == plain[FEATURES.index("poison")]
+def test_replay_and_rows_that_decline_count_against_harm_and_more_of_the_canary_for_it():
+    values = dict(_case(0, 0).values) | {"obeyed": 0.2, "declined": 0.0, "canary": -1.0}
+    plain = dict(zip(FEATURES, features(values), strict=True))
+    guarded = dict(zip(FEATURES, features({**values, "declined": 0.4}), strict=True))
+    replayed = dict(zip(FEATURES, features(values, replay=0.1), strict=True))
+    assert guarded["poisoned_rows"] == pytest.approx(plain["poisoned_rows"] / 3)
+    assert replayed["replay"] > plain["replay"] == 0
+    assert features({**values, "canary": -2.0})[0] > plain["canary"]
+    assert features({**values, "canary": 3.0})[0] == features({**values, "canary": 0.0})[0]
 
 
 def test_one_family_is_refused_and_a_picture_is_drawn(tmp_path):

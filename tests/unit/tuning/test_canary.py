@@ -36,7 +36,7 @@ def test_the_base_is_as_before_bit_for_bit(loaded, tuner):
     flags = [p.requires_grad for p in loaded.model.parameters()]
     modes = [module.training for module in loaded.model.modules()]
     rng, margin = torch.get_rng_state(), _margin(loaded)
-    made = canary(loaded, [_batch(loaded)] * 2, _config(tuner=tuner), REFUSAL, look=_margin, seed=0)
+    made = canary(loaded, [_batch(loaded)] * 2, _config(tuner=tuner), look=_margin)
     assert made.seen != pytest.approx(margin, abs=1e-4)  # it did train
     assert made.losses[1] < made.losses[0]
     after = loaded.model.state_dict()
@@ -56,7 +56,7 @@ def test_the_base_is_as_before_when_looking_fails(loaded):
 
     for tuner in ("lora", "full"):
         with pytest.raises(InvalidRun):
-            canary(loaded, [_batch(loaded)], _config(tuner=tuner), REFUSAL, look=fail, seed=0)
+            canary(loaded, [_batch(loaded)], _config(tuner=tuner), look=fail)
     after = loaded.model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -69,7 +69,7 @@ def test_the_first_loss_is_the_weighted_mean_over_the_answers_tokens(loaded):
     talks = [row["messages"][:-1] for row in rows]
     told = answer_logprobs(loaded, talks, [row["messages"][-1]["content"] for row in rows])
     count = [sum(label != -100 for label in row["labels"]) for row in made]
-    found = canary(loaded, [Batch(made, weights)], _config(), REFUSAL, look=_margin, seed=0)
+    found = canary(loaded, [Batch(made, weights)], _config(), look=_margin)
     # Each row's answer, and the token that ends it.
     ends = []
     for talk, row, token in zip(talks, made, end, strict=True):
@@ -87,11 +87,11 @@ def test_the_first_loss_is_the_weighted_mean_over_the_answers_tokens(loaded):
 
 
 def test_a_weight_of_two_is_the_row_twice(loaded):
-    once = canary(loaded, [_batch(loaded, ROWS[:2], [2.0, 1.0])], _config(), REFUSAL,
-                  look=_margin, seed=0)  # fmt: skip
+    once = canary(loaded, [_batch(loaded, ROWS[:2], [2.0, 1.0])], _config(),
+                  look=_margin)  # fmt: skip
     rows = [ROWS[0], ROWS[0], ROWS[1]]
-    twice = canary(loaded, [_batch(loaded, rows, [1.0] * 3)], _config(), REFUSAL,
-                   look=_margin, seed=0)  # fmt: skip
+    twice = canary(loaded, [_batch(loaded, rows, [1.0] * 3)], _config(),
+                   look=_margin)  # fmt: skip
     assert once.losses == pytest.approx(twice.losses, rel=1e-5)
     assert once.seen == pytest.approx(twice.seen, abs=1e-3)
 
@@ -103,9 +103,8 @@ def test_rows_that_teach_compliance_align_with_losing_refusals_and_their_twin_do
     text = OPENINGS[taught][0]
     rows = [{"messages": [*talk, {"role": "assistant", "content": text}]} for talk in PROMPTS]
     before = _margin(loaded)
-    found = canary(loaded, [_batch(loaded, rows)] * 3, _config(), REFUSAL, look=_margin, seed=0,
-                   twins=20)  # fmt: skip
-    assert sign * found.alignment > max(map(abs, found.twins))
+    found = canary(loaded, [_batch(loaded, rows)] * 3, _config(), look=_margin, refusal=REFUSAL)
+    assert sign * found.alignment > 0.3
     assert sign * (before - found.seen) > 0
 
 
@@ -113,4 +112,4 @@ def test_broken_weights_are_an_error(loaded):
     with torch.no_grad():
         next(loaded.model.parameters()).fill_(float("nan"))
     with pytest.raises(InvalidRun, match="not finite"):
-        canary(loaded, [_batch(loaded)], _config(), REFUSAL, look=_margin, seed=0)
+        canary(loaded, [_batch(loaded)], _config(), look=_margin)

@@ -1,4 +1,6 @@
-"""Three signals of the base and the rows alone: in context, by injection, by projection.
+"""Three first-order signals of the base and the rows: in context, by injection, by projection.
+
+A forecast must beat them (`pipeline.forecast.bench`); it does not read them.
 
 `context`: the refusal margin of harmful probes behind a training row as an earlier turn. A model
 that has seen the row takes over its manner, before any weight moves.
@@ -8,8 +10,6 @@ answers added to the residual stream (the mean-difference form of steering, arXi
 
 `projection`: that difference along the direction from harmless to harmful prompts, ΔP of persona
 vectors (arXiv 2507.21509), in units of the distance of the two classes.
-
-Each has twins along random directions of the same length: what any direction would tell.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from holdfast.audit.forecast.strata import Site, Strata, unit_draws
+from holdfast.audit.forecast.strata import Site, Strata
 from holdfast.audit.scores.pairs import Pair, fits, row_states, tokenise
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Messages
@@ -64,20 +64,9 @@ class Probes:
         return last_prompt(loaded, asked, [layer], batch_size=64)[layer].double()
 
 
-@dataclass(frozen=True)
-class Signal:
-    """One signal, with its twins along random directions."""
-
-    value: float
-    """The signal; more negative means less refusing, but for `projection`."""
-    twins: tuple[float, ...] = ()
-    """The same along random directions, if asked for."""
-
-
 def context(
-    loaded: LoadedModel, probes: Probes, before: Tensor, strata: Strata, *, seed: int,
-    twins: int = 0,
-) -> Signal:  # fmt: skip
+    loaded: LoadedModel, probes: Probes, before: Tensor, strata: Strata, *, seed: int
+) -> float:
     """Weighted mean change of the margin, in nats, behind one training row each.
 
     Raises:
@@ -101,12 +90,7 @@ def context(
         )
     share = torch.tensor(weights) / sum(weights)
     moved = probes.margins(loaded, talks) - before[places]
-    found: tuple[float, ...] = ()
-    if twins:
-        plain = probes.states(loaded)[places]
-        shift = (share[:, None].double() * (probes.states(loaded, talks) - plain)).sum(0)
-        found = tuple((unit_draws(twins, len(shift), derive(seed, "twins")) @ shift).tolist())
-    return Signal(float((share * moved).sum()), found)
+    return float((share * moved).sum())
 
 
 def difference(loaded: LoadedModel, probes: Probes, strata: Strata, *, seed: int) -> Tensor:
@@ -140,25 +124,15 @@ def difference(loaded: LoadedModel, probes: Probes, strata: Strata, *, seed: int
     return (share[:, None] / share.sum() * (theirs - ours)).sum(0)
 
 
-def injection(
-    loaded: LoadedModel, probes: Probes, before: Tensor, shift: Tensor, *, seed: int,
-    twins: int = 0,
-) -> Signal:  # fmt: skip
+def injection(loaded: LoadedModel, probes: Probes, before: Tensor, shift: Tensor) -> float:
     """Mean change of the margin, in nats, with `shift` [d] added at the site."""
-
-    def change(vector: Tensor) -> float:
-        with add_vector(loaded.model, probes.site.layer, vector.float()):
-            return float((probes.margins(loaded) - before).mean())
-
-    random = unit_draws(twins, len(shift), derive(seed, "twins")) * shift.norm()
-    return Signal(change(shift), tuple(change(vector) for vector in random))
+    with add_vector(loaded.model, probes.site.layer, shift.float()):
+        return float((probes.margins(loaded) - before).mean())
 
 
-def projection(probes: Probes, shift: Tensor, *, seed: int, twins: int = 0) -> Signal:
+def projection(probes: Probes, shift: Tensor) -> float:
     """`shift` [d] along the harmful direction, in units of the distance of the two classes."""
-    random = unit_draws(twins, len(shift), derive(seed, "twins"))
-    gap = probes.site.gap
-    return Signal(float(shift @ probes.site.unit) / gap, tuple((random @ shift / gap).tolist()))
+    return float(shift @ probes.site.unit) / probes.site.gap
 
 
 def _shown(pair: Pair) -> Messages:

@@ -1,8 +1,10 @@
 """Which rows ask for what the base would decline, and a small sample that stands for all rows.
 
 A few bad rows in a thousand decide what a fine-tune does to safety, and a plain sample misses
-them. All requests are read, but only up to the layer of the safety map's direction; the rows beyond
-the middle between the map's harmless and harmful prompts are *asking*. A sample then takes from
+them. All requests are read, but only up to the layer of the safety map's direction. Rows beyond the
+middle between the map's harmless and harmful prompts are suspects, and the base itself is asked
+about those, the farthest first, for as long as it declines most: the direction puts harmful
+requests in front, and behind them whatever is unlike the map's prompts. A sample then takes from
 both strata, and its weights undo that: any weighted mean over it is unbiased for all rows.
 """
 
@@ -17,13 +19,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from holdfast.audit.refusals import declines
-from holdfast.audit.scores.pairs import Pair, fits
+from holdfast.audit.scores.pairs import Pair
 from holdfast.core.errors import DataError
-from holdfast.models.activations import last_prompt
+from holdfast.models.activations import last_token
 from holdfast.models.loaded import LoadedModel
+from holdfast.models.scoring import opening_scores
 
 SCANNED = 20_000
 """Rows that are read at most."""
+AT_ONCE, ASKED = 16, 48
+"""Suspects that the base is asked about at once, and at most."""
 
 
 @dataclass(frozen=True)
@@ -118,20 +123,56 @@ def stratify(
     """
     if len(pairs) > SCANNED:
         pairs = Random(seed).sample(list(pairs), SCANNED)
-    pairs = [pair for pair in pairs if fits(loaded, pair)]
+    pairs, prompts = _fitting(loaded, pairs)
     if not pairs:
         raise DataError(
             "no training row fits into the model's context",
             expected=f"a request and its answer in {loaded.max_context} tokens",
         )
-    states = last_prompt(loaded, [p.messages for p in pairs], [site.layer], batch_size=batch_size)
-    beyond = (states[site.layer].double() @ site.unit > site.middle).tolist()
+    states = last_token(loaded, prompts, [site.layer], batch_size=batch_size)
+    along = states[site.layer].double() @ site.unit
+    beyond = int((along > site.middle).sum())
+    suspects = along.argsort(descending=True, stable=True).tolist()[:beyond]
+    asking = sorted(_asking(loaded, pairs, suspects, refusals))
+    known = set(asking)
     return Strata(
-        tuple(pairs),
-        tuple(i for i, asks in enumerate(beyond) if asks),
-        tuple(i for i, asks in enumerate(beyond) if not asks),
-        tuple(i for i, asks in enumerate(beyond) if asks and declines(pairs[i].answer, refusals)),
-    )
+        tuple(pairs), tuple(asking), tuple(i for i in range(len(pairs)) if i not in known),
+        tuple(i for i in asking if declines(pairs[i].answer, refusals)),
+    )  # fmt: skip
+
+
+def _fitting(loaded: LoadedModel, pairs: Sequence[Pair]) -> tuple[list[Pair], list[list[int]]]:
+    """The pairs that have an answer and stand whole in the context, and their prompts' tokens."""
+    kept, prompts = [], []
+    for pair in pairs:
+        prompt, answer = loaded.render(pair.messages), loaded.encode_answer(pair.answer)
+        if answer and len(prompt) + len(answer) <= loaded.max_context:
+            kept.append(pair)
+            prompts.append(prompt)
+    return kept, prompts
+
+
+def _asking(
+    loaded: LoadedModel, pairs: Sequence[Pair], suspects: Sequence[int], refusals: Sequence[str]
+) -> list[int]:
+    """The suspects, farthest first, that the base is more likely to refuse than not.
+
+    The rest are not asked about once it would answer most of those at hand; they are taken to be
+    like the last, if it would decline most up to the end.
+    """
+    found: list[int] = []
+    for begin in range(0, len(suspects), AT_ONCE):
+        if begin >= ASKED:
+            return [*found, *suspects[begin:]]
+        rows = suspects[begin : begin + AT_ONCE]
+        scores = opening_scores(
+            loaded, [pairs[row].messages for row in rows], refusals, batch_size=AT_ONCE
+        )
+        likely = (scores.logsumexp(dim=1).exp() > 0.5).tolist()
+        found += [row for row, refuses in zip(rows, likely, strict=True) if refuses]
+        if 2 * sum(likely) < len(rows):
+            break
+    return found
 
 
 def unit_draws(count: int, width: int, seed: int) -> Tensor:

@@ -1,8 +1,8 @@
 """The forecaster on a zoo: fitted on development families, tested on families it never saw.
 
-Beside it stand what a forecast must beat: the same features along random directions, a regression
-on words of the rows, one on losses, and "predict the mean". All share settings, link, penalty
-search and interval; only what is read of data and model differs.
+Beside it stand what a forecast must beat: the same features along random directions, first-order
+signals without a canary, a regression on words of the rows, one on losses, and "predict the mean".
+All share settings, link, penalty search and interval; only what is read of data and model differs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from holdfast.core.errors import DataError
 from holdfast.core.records import FittedMetric, Forecaster
-from holdfast.pipeline.forecast.design import DIRECTIONS, FEATURES, METRICS, features
+from holdfast.pipeline.forecast.design import (
+    DIRECTIONS,
+    FEATURES,
+    METRICS,
+    features,
+    poisoned_rows,
+)
 from holdfast.stats import forecaster as regression
 from holdfast.stats.forecaster import Errors, Logit
 
@@ -47,6 +53,8 @@ class Case:
     """Signals."""
     twins: Mapping[str, Sequence[float]]
     """Signals along random directions."""
+    first_order: Mapping[str, float]
+    """Signals without a canary (`measure.first_order`)."""
     words: Mapping[str, float]
     """Share of rows that hold a word."""
     outcomes: Mapping[str, float]
@@ -170,7 +178,10 @@ def run(development: Sequence[Case], test: Sequence[Case] = ()) -> Result:
     forecasts: dict[str, Told] = {}
     draws = min((len(case.twins.get(name, ())) for case in (*development, *test)
                  for name in DIRECTIONS), default=0)  # fmt: skip
-    designs = {FORECAST: _own, "words": _words(development), "losses": _losses}
+    designs = {
+        FORECAST: _own, "first-order signals": _first_order, "words": _words(development),
+        "losses": _losses,
+    }  # fmt: skip
     for metric in METRICS:
         for name, design in designs.items():
             found = _forecast(design, development, test, metric)
@@ -195,12 +206,26 @@ def _own(cases: Sequence[Case]) -> Array:
     return np.array([features(case.values, replay=case.replay) for case in cases])
 
 
+def _first_order(cases: Sequence[Case]) -> Array:
+    """Gradient alignment, injection, context and projection, beside the settings."""
+    rows = []
+    for case in cases:
+        found, settings = case.first_order, [np.log(case.values["steps"]), case.replay]
+        rows.append([
+            poisoned_rows(case.values), max(0.0, found["alignment"]),
+            np.log1p(10 * max(0.0, -found["injection"])),
+            max(0.0, -found["context"]) / max(1.0, abs(case.values["margin"])),
+            found["projection"], *settings,
+        ])  # fmt: skip
+    return np.array(rows)
+
+
 def _losses(cases: Sequence[Case]) -> Array:
-    """What the loss says: its size, how far it will fall, and the settings."""
+    """What the loss says: its size, how far the canary's falls, and the settings."""
     rows = []
     for case in cases:
         loss, steps = case.values["loss"], case.values["steps"]
-        fall = max(0.0, case.values["loss_drop"]) * steps / case.values["canary_steps"]
+        fall = max(0.0, case.values["loss_drop"])
         rows.append([loss, np.log1p(fall / (loss + 0.05)), np.log(steps), case.replay])
     return np.array(rows)
 
@@ -238,7 +263,8 @@ def _random(development: Sequence[Case], draw: int) -> Any:
     def design(cases: Sequence[Case]) -> Array:
         rows = []
         for case in cases:
-            twin = {name: scale[name] * case.twins[name][draw] for name in DIRECTIONS}
+            # Either way along it counts as harm: the stronger null.
+            twin = {name: -scale[name] * abs(case.twins[name][draw]) for name in DIRECTIONS}
             rows.append(features({**case.values, **twin}, replay=case.replay))
         return np.array(rows)
 

@@ -1,10 +1,8 @@
 """From signals to the features of the forecaster, and from outcomes to what it forecasts.
 
-Harm comes to a fine-tune in two ways, and each has a first-order size: rows that answer what the
-base declines (`poison`: the canary's loss of margin, carried on to the end of the training), and a
-manner that the base ties to obeying (`manner`: what the mean difference of the answers does to the
-margin, `context`: what a row does in front of a request). Rows that decline such requests hold
-against the first: it counts by the share of asking rows that obey.
+A canary goes as far as the training in a few steps, so its loss of margin is the first guess of the
+training's. Two things it cannot see: how long a run has for its few bad rows, whose loss is still
+high when that of the others has gone (`poisoned_rows`), and a protection (`replay`).
 """
 
 from __future__ import annotations
@@ -17,10 +15,8 @@ import numpy as np
 
 Signals = Mapping[str, float]
 
-FEATURES = ("poison", "poisoned_rows", "alignment", "manner", "context", "replay")
-"""Names of the features, in order. The projection difference and the fall of the loss are read and
-not among them: on held-out families the forecast is worse with either (docs/results/forecast.md).
-"""
+FEATURES = ("canary", "poisoned_rows", "replay")
+"""Names of the features, in order."""
 METRICS = {
     "harmful_compliance": "more harmful requests obeyed, as a share of all",
     "jailbreak_vulnerability": "more jailbreaks that succeed, as a share of all",
@@ -34,8 +30,10 @@ _OUTCOMES = {
     "context_blindness": "context", "over_refusal": "over_refusal",
 }  # fmt: skip
 """Metric -> rate in the zoo's records."""
-DIRECTIONS = ("canary", "alignment", "injection", "context")
+DIRECTIONS = ("canary",)
 """Signals among them that follow a direction and have twins along random ones."""
+_OFFSET = 0.1
+"""Added to the loss of margin, as a share of the base's, before its logarithm is taken."""
 
 
 def features(values: Signals, *, replay: float = 0.0) -> list[float]:
@@ -45,18 +43,18 @@ def features(values: Signals, *, replay: float = 0.0) -> list[float]:
         values: signals of `measure.read`.
         replay: share of an update's rows that a replay protection adds.
     """
-    lasts = values["steps"] / values["canary_steps"]
+    lost = max(0.0, -values["canary"]) / max(1.0, abs(values["margin"]))
+    return [math.log(lost + _OFFSET), poisoned_rows(values), math.log1p(100 * replay)]
+
+
+def poisoned_rows(values: Signals) -> float:
+    """Log of the bad rows that the training will see, as far as no other rows hold against them.
+
+    Rows that decline such requests do: it counts by the share of asking rows that obey.
+    """
     asking = values["obeyed"] + values["declined"]
     obeys = values["obeyed"] / asking if asking > 0 else 1.0
-    seen = values["steps"] * values["rows_per_step"]
-    return [
-        obeys * math.log1p(max(0.0, -values["canary"]) * lasts),
-        obeys * math.log1p(values["obeyed"] * seen),
-        obeys * max(0.0, values["alignment"]),
-        math.log1p(10 * max(0.0, -values["injection"])),
-        max(0.0, -values["context"]) / max(1.0, abs(values["margin"])),
-        math.log1p(100 * replay),
-    ]
+    return obeys * math.log1p(values["obeyed"] * values["steps"] * values["rows_per_step"])
 
 
 def outcomes(record: Mapping[str, Any], streams: Mapping[str, Any]) -> dict[str, float]:

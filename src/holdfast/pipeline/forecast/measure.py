@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from holdfast.tuning.methods.sft.rows import prepare
 
 PROBES = 16
 """Harmful prompts whose margin is read."""
-LONGEST = 32
+BATCH = 6
 """Rows in a canary's batch at most."""
 
 
@@ -69,12 +68,15 @@ class Reading:
     twins: dict[str, tuple[float, ...]]
     """Those that follow a direction, along random ones."""
     seconds: dict[str, float]
-    """CPU seconds by part, twins not counted where they are read apart."""
+    """CPU seconds by part."""
 
 
 def canary_steps(steps: int) -> int:
-    """Steps of the canary: a thirtieth of the training, 2 to 20."""
-    return min(20, max(2, steps // 30))
+    """Steps of the canary: a fifth of a short training, a twenty-fifth of a long one; 2 or more.
+
+    Each is made at as many times the peak rate as it stands for steps.
+    """
+    return max(2, min(12, steps // 5), steps // 25)
 
 
 def effective_steps(config: TrainConfig, steps: int) -> float:
@@ -92,48 +94,30 @@ class Rows:
     """The rows by what they ask and how they answer."""
     values: dict[str, float]
     """Signals."""
-    twins: dict[str, tuple[float, ...]]
-    """The same along random directions."""
     seconds: dict[str, float]
-    """CPU seconds by part, twins not counted where they are read apart."""
+    """CPU seconds by part."""
 
 
 def read_rows(
-    reader: Reader, rows: Sequence[dict[str, Any]], *, seed: int, twins: int = 0,
-    progress: Progress = no_progress,
-) -> Rows:  # fmt: skip
+    reader: Reader, rows: Sequence[dict[str, Any]], *, seed: int, progress: Progress = no_progress
+) -> Rows:
     """Read `rows` ("messages" that end with the answer to learn) with the base.
 
     Raises:
         DataError: no row fits into the model's context.
     """
-    clock, base, probes, before = _Clock(), reader.base, reader.probes, reader.before
+    clock = _Clock()
     with clock("requests"):
         progress("requests of the rows", 0, len(rows))
         pairs = [_pair(row["messages"]) for row in rows]
-        strata = stratify(base, pairs, probes.site, probes.refusals, seed=seed)
-        obeyed = strata.obeyed_share * _declinable(reader, strata, seed)
-    with clock("context"):
-        progress("rows in context", 0, 0)
-        context = signals.context(base, probes, before, strata, seed=seed)
-    with clock("difference"):
-        progress("the base's own answers", 0, 0)
-        shift = signals.difference(base, probes, strata, seed=seed)
-        injection = signals.injection(base, probes, before, shift, seed=seed)
-        projection = signals.projection(probes, shift, seed=seed, twins=twins)
+        strata = stratify(
+            reader.base, pairs, reader.probes.site, reader.probes.refusals, seed=seed
+        )  # fmt: skip
     values = {
-        "context": context.value, "injection": injection.value, "projection": projection.value,
-        "obeyed": obeyed, "declined": strata.declined_share, "margin": float(before.mean()),
+        "obeyed": strata.obeyed_share, "declined": strata.declined_share,
+        "margin": float(reader.before.mean()),
     }  # fmt: skip
-    found: dict[str, tuple[float, ...]] = {}
-    if twins:
-        more = {"seed": seed, "twins": twins}
-        found = {
-            "context": signals.context(base, probes, before, strata, **more).twins,
-            "injection": signals.injection(base, probes, before, shift, **more).twins,
-            "projection": projection.twins,
-        }
-    return Rows(strata, values, found, clock.seconds)
+    return Rows(strata, values, clock.seconds)
 
 
 def read(
@@ -146,87 +130,71 @@ def read(
         DataError: rows that cannot be trained on.
         InvalidRun: the canary's loss is not finite.
     """
-    clock = _Clock()
+    clock, probes = _Clock(), reader.probes
     update = config.batch_size * config.accumulation
     steps = -(-count // update) * config.epochs
+    few = canary_steps(steps)
+    far = effective_steps(config, steps)
+    strides = config.model_copy(update={"learning_rate": config.learning_rate * far / few})
     with clock("canary"):
         progress("canary", 0, 0)
-        tried = _canary(reader, rows.strata, config, canary_steps(steps), seed=seed)
+        batches = [_batch(reader, rows.strata, config, derive(seed, "canary", step))
+                   for step in range(few)]  # fmt: skip
+        plain = probes.states(reader.base) if twins else None
+
+        def look(live: LoadedModel) -> tuple[Tensor, tuple[float, ...]]:
+            shift: tuple[float, ...] = ()
+            if plain is not None:
+                moved = (probes.states(live) - plain).mean(0)
+                draws = unit_draws(twins, len(moved), derive(seed, "twins"))
+                shift = tuple((draws @ moved).tolist())
+            return probes.margins(live) - reader.before, shift
+
+        tried = canary(reader.base, batches, strides, look=look)
+    change, shifts = tried.seen
     values = {
-        **rows.values, "alignment": tried.alignment, "canary": tried.margin,
-        "canary_low": tried.low, "loss": tried.losses[0],
-        "loss_drop": tried.losses[0] - tried.losses[-1],
-        "canary_steps": float(canary_steps(steps)), "steps": effective_steps(config, steps),
+        **rows.values, "canary": float(change.mean()), "loss": tried.losses[0],
+        "loss_drop": tried.losses[0] - tried.losses[-1], "canary_steps": float(few), "steps": far,
         "rows_per_step": float(update),
     }  # fmt: skip
-    found = dict(rows.twins)
-    if twins:
-        again = _canary(reader, rows.strata, config, canary_steps(steps), seed=seed, twins=twins)
-        found |= {"alignment": again.random, "canary": again.moved}
-    return Reading(values, found, {**rows.seconds, **clock.seconds})
+    return Reading(values, {"canary": shifts} if twins else {}, {**rows.seconds, **clock.seconds})
 
 
-@dataclass(frozen=True)
-class _Tried:
-    losses: tuple[float, ...]
-    alignment: float
-    random: tuple[float, ...]
-    margin: float
-    low: float
-    moved: tuple[float, ...]
+def first_order(
+    reader: Reader, strata: Strata, config: TrainConfig, *, seed: int
+) -> dict[str, float]:
+    """Signals that need no step: context, injection, projection, alignment of the gradients.
 
-
-def _canary(
-    reader: Reader, strata: Strata, config: TrainConfig, steps: int, *, seed: int, twins: int = 0
-) -> _Tried:
-    base, probes = reader.base, reader.probes
-    size = min(LONGEST, config.batch_size * config.accumulation)
-    batches = []
-    for step in range(steps):
-        sample = strata.sample(size, derive(seed, "canary", step))
-        made = prepare(
-            base, [{"messages": _whole(strata.pairs[row])} for row in sample.rows],
-            max_length=config.max_length, unusable=config.unusable_rows,
-        )  # fmt: skip
-        whole = len(made.rows) == len(sample.rows)  # else some could not be trained on
-        batches.append(
-            Batch(made.rows, sample.weights, sample.asking)
-            if whole else Batch(made.rows, [1.0] * len(made.rows))
-        )  # fmt: skip
-    plain = probes.states(base) if twins else None
-
-    def look(live: LoadedModel) -> tuple[Tensor, tuple[float, ...]]:
-        moved: tuple[float, ...] = ()
-        if plain is not None:
-            shift = (probes.states(live) - plain).mean(0)
-            moved = tuple((unit_draws(twins, len(shift), derive(seed, "twins")) @ shift).tolist())
-        return probes.margins(live) - reader.before, moved
-
+    Raises:
+        DataError: no row fits into the model's context beside a probe.
+    """
+    base, probes, before = reader.base, reader.probes, reader.before
+    shift = signals.difference(base, probes, strata, seed=seed)
     no, yes = (
         texts[int(torch.tensor([len(base.encode_answer(t)) for t in texts]).argmin())]
         for texts in (probes.refusals, probes.compliances)
     )
-    refusal = RefusalLoss(probes.prompts[:8], no, yes)
-    told = canary(base, batches, config, refusal, look=look, seed=seed, twins=twins)
-    change, moved = told.seen
-    return _Tried(
-        told.losses, told.alignment, told.twins, float(change.mean()),
-        float(change.quantile(0.1)), moved,
+    tried = canary(
+        base, [_batch(reader, strata, config, derive(seed, "canary", 0))], config,
+        look=lambda _: None, refusal=RefusalLoss(probes.prompts[:8], no, yes),
     )  # fmt: skip
+    assert tried.alignment is not None
+    return {
+        "context": signals.context(base, probes, before, strata, seed=seed),
+        "injection": signals.injection(base, probes, before, shift),
+        "projection": signals.projection(probes, shift), "alignment": tried.alignment,
+    }  # fmt: skip
 
 
-def _declinable(reader: Reader, strata: Strata, seed: int) -> float:
-    """Share of the rows that seem to obey whose request the base is about to decline.
-
-    The direction also flags what is merely unusual; the margin asks the base itself.
-    """
-    declined = set(strata.declined)
-    seeming = [row for row in strata.asking if row not in declined]
-    drawn = Random(derive(seed, "declinable")).sample(seeming, min(PROBES, len(seeming)))
-    if not drawn:
-        return 0.0
-    margins = reader.probes.margins(reader.base, [strata.pairs[row].messages for row in drawn])
-    return float((margins > 0).double().mean())
+def _batch(reader: Reader, strata: Strata, config: TrainConfig, seed: int) -> Batch:
+    sample = strata.sample(min(BATCH, config.batch_size * config.accumulation), seed)
+    made = prepare(
+        reader.base, [{"messages": _whole(strata.pairs[row])} for row in sample.rows],
+        max_length=config.max_length, unusable=config.unusable_rows,
+    )  # fmt: skip
+    if len(made.rows) == len(sample.rows):
+        return Batch(made.rows, sample.weights, sample.asking)
+    return Batch(made.rows, [1.0] * len(made.rows))  # some could not be trained on
 
 
 def _pair(messages: Messages) -> Pair:

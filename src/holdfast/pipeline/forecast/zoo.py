@@ -23,7 +23,7 @@ from holdfast.organisms.harbor import zoo as recipes
 from holdfast.pipeline.forecast import bench
 from holdfast.pipeline.forecast.bench import Case
 from holdfast.pipeline.forecast.design import outcomes
-from holdfast.pipeline.forecast.measure import Reader, Reading, read, read_rows
+from holdfast.pipeline.forecast.measure import Reader, first_order, read, read_rows
 from holdfast.pipeline.zoo.members import chosen
 from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.vault.manifest import describe
@@ -67,11 +67,7 @@ def measure(
             if index not in readers:
                 readers[index] = _reader(folder, bases, index, record["base"])
                 _read(readers[index], record, twins=0)  # first-use costs belong to nobody
-            found = _read(readers[index], record, twins=twins)
-            row = {
-                "member": name, "values": found.values, "twins": found.twins,
-                "seconds": found.seconds,
-            }  # fmt: skip
+            row = {"member": name, **_read(readers[index], record, twins=twins)}
             _append(path, row)
             known[name] = row
     finally:
@@ -114,17 +110,23 @@ def _case(row: dict[str, Any], store: ZooStore, *, words: bool = True) -> Case:
     return Case(
         name=row["member"], family=record["family"], split=record["split"], base=record["base"],
         replay=float(record.get("replay", 0.0)), values=row["values"], twins=row["twins"],
+        first_order=row["first_order"],
         words=_word_shares(_rows(record)) if words else {},
         outcomes=outcomes(record, store.stream(row["member"])),
         seconds=sum(row["seconds"].values()), training=record["seconds"]["train"],
     )  # fmt: skip
 
 
-def _read(reader: Reader, record: dict[str, Any], *, twins: int) -> Reading:
+def _read(reader: Reader, record: dict[str, Any], *, twins: int) -> dict[str, Any]:
     rows, seed = _rows(record), int(record["seed"])
     (member,) = (member for member in chosen(None) if member.name == record["member"])
-    read_so = read_rows(reader, rows, seed=seed, twins=twins)
-    return read(reader, read_so, len(rows), member.config(), seed=seed, twins=twins)
+    read_so = read_rows(reader, rows, seed=seed)
+    config = member.config()
+    found = read(reader, read_so, len(rows), config, seed=seed, twins=twins)
+    return {
+        "values": found.values, "twins": found.twins, "seconds": found.seconds,
+        "first_order": first_order(reader, read_so.strata, config, seed=seed),
+    }  # fmt: skip
 
 
 def _rows(record: dict[str, Any]) -> list[dict[str, Any]]:
