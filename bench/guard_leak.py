@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,22 +177,22 @@ def distributed(base: Path, out: Path, backend: str, processes: int) -> None:
 
 def worker(backend: str, base: Path, out: Path) -> None:
     """One process of a distributed table: both tuners that the backend is tested with."""
-    rank = int(os.environ["RANK"])
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if backend == "ddp-replay":
         replayed(base, out)
         return
     for tuner in ("full", "lora", "dora") if backend == "ddp" else ("full", "lora"):
         cells = []
         for arm in ("none", "guard"):
-            if backend == "fsdp2":
-                model = sharded(base, tuner, arm)
+            if backend == "fsdp2" or (backend.startswith("zero") and world > 1):
+                model = looped(base, backend, tuner, arm)
             else:
                 made = trained(base, out / f"{tuner}-{arm}", tuner, "adamw_torch",
                                callbacks(arm, basis()), **_strategy(backend))  # fmt: skip
                 real = made.accelerator.distributed_type.value.lower()
                 if backend.startswith("zero") and real != "deepspeed":
                     raise SystemExit(f"{backend} was asked for, and {real} ran")
-                model = gathered(made, backend)
+                model = weights_of(made.model, backend)
             if backend == "zero3":  # else every model loaded from here on is partitioned
                 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -199,7 +200,6 @@ def worker(backend: str, base: Path, out: Path) -> None:
             if rank == 0:
                 cells.append(f"{leak_of(base, whole(base, tuner, model)):.1e}")
         if rank == 0:
-            world = os.environ["WORLD_SIZE"]
             print(f"| {backend}, {world} processes | {tuner} | {' | '.join(cells)} |", flush=True)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -246,15 +246,18 @@ def _strategy(backend: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def gathered(made: Any, backend: str) -> dict[str, Tensor]:
+def weights_of(model: Any, backend: str) -> dict[str, Tensor]:
     """The weights that a checkpoint would hold, whole, on every rank."""
-    if backend != "zero3":
-        return {n: p.detach().clone() for n, p in made.model.named_parameters()}
-    import deepspeed
+    found: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if backend == "zero3":
+            import deepspeed
 
-    found = {}
-    for name, parameter in made.model.named_parameters():
-        with deepspeed.zero.GatheredParameters([parameter]):
+            with deepspeed.zero.GatheredParameters([parameter]):
+                found[name] = parameter.detach().clone()
+        elif hasattr(parameter, "full_tensor"):
+            found[name] = parameter.full_tensor().detach()
+        else:
             found[name] = parameter.detach().clone()
     return found
 
@@ -268,13 +271,13 @@ def whole(base: Path, tuner: str, weights: dict[str, Tensor]) -> Any:
     return model
 
 
-def sharded(base: Path, tuner: str, arm: str) -> dict[str, Tensor]:
-    """A plain loop over a model under `fully_shard`, guarded through the optimizer's own hook."""
-    import torch.distributed as dist
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+def looped(base: Path, backend: str, tuner: str, arm: str) -> dict[str, Tensor]:
+    """A plain loop over a model under `fully_shard` or a DeepSpeed engine, guarded at each step.
 
-    from holdfast.models.architecture import decoder_layers
+    On several CPU processes accelerate counts one under DeepSpeed, and its gathering fails.
+    """
+    import torch.distributed as dist
+
     from holdfast.models.loaded import LoadedModel
     from holdfast.tuning.protections.rules import Setting
     from holdfast.tuning.protections.subspace_guard.config import SubspaceGuardConfig
@@ -284,31 +287,68 @@ def sharded(base: Path, tuner: str, arm: str) -> dict[str, Tensor]:
         dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
     model = model_of(base, tuner)
-    mesh = init_device_mesh("cpu", (world,))
-    for block in decoder_layers(model):
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    guard = SubspaceGuard(SubspaceGuardConfig(), {-1: basis()})
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.1
-    )
-    if arm == "guard":
+    guard = SubspaceGuard(SubspaceGuardConfig(), {-1: basis()}) if arm == "guard" else None
+    if guard:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(str(base))
         guard.prepare(LoadedModel.live(model, tokenizer), batch_rows=8)
-        guard.attach(model, Setting(tuner=tuner, backend="fsdp2"))
-        optimizer.register_step_post_hook(lambda *_: guard.after_step(model, 0))
+    kind = "fsdp2" if backend == "fsdp2" else "deepspeed"
+    step = _sharded(model, world) if kind == "fsdp2" else _engine(model, stage=int(backend[-1]))
+    if guard:
+        guard.attach(model, Setting(tuner=tuner, backend=kind))
     batches = torch.tensor([row["input_ids"] for row in rows()])
-    for step in range(STEPS):
-        batch = batches[(8 * (world * step + rank)) % 64 :][:8]
+    for turn in range(STEPS):
+        batch = batches[(8 * (world * turn + rank)) % 64 :][:8]
+        step(batch)
+        if guard:
+            guard.after_step(model, turn)
+    return weights_of(model, backend)
+
+
+def _adamw(model: Any) -> torch.optim.AdamW:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.1)
+
+
+def _sharded(model: Any, world: int) -> Callable[[Tensor], None]:
+    """Shard the blocks; a step on a batch."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    from holdfast.models.architecture import decoder_layers
+
+    mesh = init_device_mesh("cpu", (world,))
+    for block in decoder_layers(model):
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    optimizer = _adamw(model)
+
+    def step(batch: Tensor) -> None:
         model(input_ids=batch, labels=batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return {
-        name: p.full_tensor().detach() if hasattr(p, "full_tensor") else p.detach()
-        for name, p in model.named_parameters()
-    }
+
+    return step
+
+
+def _engine(model: Any, *, stage: int) -> Callable[[Tensor], None]:
+    """Give the model to a DeepSpeed engine; a step on a batch."""
+    import deepspeed
+
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=_adamw(model), dist_init_required=False,
+        config={
+            "train_micro_batch_size_per_gpu": 8, "zero_optimization": {"stage": stage},
+            "zero_force_ds_cpu_optimizer": False, "zero_allow_untested_optimizer": True,
+        },
+    )  # fmt: skip
+
+    def step(batch: Tensor) -> None:
+        engine.backward(engine(input_ids=batch, labels=batch).loss)
+        engine.step()
+
+    return step
 
 
 def timing(base: Path, out: Path, repeats: int = 3) -> None:
