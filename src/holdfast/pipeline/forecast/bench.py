@@ -44,7 +44,7 @@ class Case:
     family: str
     """Its data family."""
     split: str
-    """`development` or `test`."""
+    """Its split of the zoo."""
     base: str
     """Digest of its base."""
     replay: float
