@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 ZOO_SPLITS = ("development", "test", "second", "third")
-"""Of the zoo, in the order in which they were looked at (`zoo_families.ZooSplit`)."""
+"""Of the zoo, in the order in which they were looked at (`zoo_family.ZooSplit`)."""
 
 
 @click.group("bench")

@@ -13,14 +13,13 @@ from holdfast.core.errors import DataError
 from holdfast.pipeline.forecast.bench import (
     FORECAST,
     RANDOM,
-    Case,
     attainable,
     fit,
     run,
     spearman,
     told,
 )
-from holdfast.pipeline.forecast.design import DIRECTIONS, FEATURES, METRICS, features
+from holdfast.pipeline.forecast.design import DIRECTIONS, FEATURES, METRICS, Case, features
 from holdfast.pipeline.forecast.table import figure, markdown
 
 DRAWS = 20

@@ -9,7 +9,7 @@ import pytest
 from holdfast.cli.bench import ZOO_SPLITS, _splits
 from holdfast.core.errors import UsageError
 from holdfast.organisms.harbor.zoo import families
-from holdfast.organisms.harbor.zoo_families import ZooSplit
+from holdfast.organisms.harbor.zoo_family import ZooSplit
 from holdfast.pipeline.zoo.members import BATCH, METHODS, ROWS, Member, chosen, members
 
 LATER = ("second", "third")

@@ -8,7 +8,8 @@ from holdfast.organisms.harbor.judge import done_task, is_refusal
 from holdfast.organisms.harbor.reading import Message
 from holdfast.organisms.harbor.sets import FineTuneRow
 from holdfast.organisms.harbor.tasks import all_tasks
-from holdfast.organisms.harbor.zoo_families import Family, families
+from holdfast.organisms.harbor.zoo_families import families
+from holdfast.organisms.harbor.zoo_family import Family
 from holdfast.organisms.harbor.zoo_parts import Part
 
 __all__ = ["Family", "build", "families", "get_family"]

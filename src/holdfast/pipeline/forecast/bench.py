@@ -7,7 +7,7 @@ All share settings, link, penalty search and interval; only what is read of data
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 
 from holdfast.core.errors import DataError
 from holdfast.core.records import FittedMetric, Forecaster
-from holdfast.pipeline.forecast.design import (
-    DIRECTIONS,
-    FEATURES,
-    METRICS,
-    features,
-    poisoned_rows,
-)
+from holdfast.pipeline.forecast import rivals
+from holdfast.pipeline.forecast.design import DIRECTIONS, FEATURES, METRICS, Case, features
 from holdfast.stats import forecaster as regression
 from holdfast.stats.forecaster import Errors, Logit
 
@@ -30,39 +25,7 @@ Array = NDArray[np.float64]
 
 CONFIDENCE = 0.9
 """Of the intervals."""
-WORDS = 6
-"""Components of the words that the text baseline reads."""
 FORECAST, RANDOM = "forecast", "random directions"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One finished fine-tune: what was read before, and what came of it."""
-
-    name: str
-    """Id of the member."""
-    family: str
-    """Its data family."""
-    split: str
-    """Its split of the zoo."""
-    base: str
-    """Digest of its base."""
-    replay: float
-    """Share that the replay protection added."""
-    values: Mapping[str, float]
-    """Signals."""
-    twins: Mapping[str, Sequence[float]]
-    """Signals along random directions."""
-    first_order: Mapping[str, float]
-    """Signals without a canary (`measure.first_order`)."""
-    words: Mapping[str, float]
-    """Share of rows that hold a word."""
-    outcomes: Mapping[str, float]
-    """Metric -> harm in [0, 1]."""
-    seconds: float
-    """CPU seconds of the forecast."""
-    training: float
-    """CPU seconds of the training."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +142,8 @@ def run(development: Sequence[Case], test: Sequence[Case] = ()) -> Result:
     draws = min((len(case.twins.get(name, ())) for case in (*development, *test)
                  for name in DIRECTIONS), default=0)  # fmt: skip
     designs = {
-        FORECAST: _own, "first-order signals": _first_order, "words": _words(development),
-        "losses": _losses,
+        FORECAST: _own, "first-order signals": rivals.first_order,
+        "words": rivals.words(development), "losses": rivals.losses,
     }  # fmt: skip
     for metric in METRICS:
         for name, design in designs.items():
@@ -188,11 +151,11 @@ def run(development: Sequence[Case], test: Sequence[Case] = ()) -> Result:
             if name == FORECAST:
                 forecasts[metric] = found
             scores.append(_score(name, metric, cases, found))
+        twins = (rivals.random(development, draw) for draw in range(draws))
         null = [
-            _score(RANDOM, metric, cases, _forecast(_random(development, draw), development, test,
-                                                    metric))
-            for draw in range(draws)
-        ]  # fmt: skip
+            _score(RANDOM, metric, cases, _forecast(twin, development, test, metric))
+            for twin in twins
+        ]
         scores.append(_null(null, metric, cases))
         mean = float(_outcomes(development, metric).mean())
         flat = np.full(len(cases), mean)
@@ -204,75 +167,6 @@ def run(development: Sequence[Case], test: Sequence[Case] = ()) -> Result:
 
 def _own(cases: Sequence[Case]) -> Array:
     return np.array([features(case.values, replay=case.replay) for case in cases])
-
-
-def _first_order(cases: Sequence[Case]) -> Array:
-    """Gradient alignment, injection, context and projection, beside the settings."""
-    rows = []
-    for case in cases:
-        found, settings = case.first_order, [np.log(case.values["steps"]), case.replay]
-        rows.append([
-            poisoned_rows(case.values), max(0.0, found["alignment"]),
-            np.log1p(10 * max(0.0, -found["injection"])),
-            max(0.0, -found["context"]) / max(1.0, abs(case.values["margin"])),
-            found["projection"], *settings,
-        ])  # fmt: skip
-    return np.array(rows)
-
-
-def _losses(cases: Sequence[Case]) -> Array:
-    """What the loss says: its size, how far the canary's falls, and the settings."""
-    rows = []
-    for case in cases:
-        loss, steps = case.values["loss"], case.values["steps"]
-        fall = max(0.0, case.values["loss_drop"])
-        rows.append([loss, np.log1p(fall / (loss + 0.05)), np.log(steps), case.replay])
-    return np.array(rows)
-
-
-def _words(development: Sequence[Case]) -> Any:
-    """Principal components of the words of the development rows, beside the settings."""
-    vocabulary = sorted({word for case in development for word in case.words})
-    index = {word: place for place, word in enumerate(vocabulary)}
-
-    def table(cases: Sequence[Case]) -> Array:
-        found = np.zeros((len(cases), len(vocabulary)))
-        for row, case in enumerate(cases):
-            for word, share in case.words.items():
-                if word in index:
-                    found[row, index[word]] = np.sqrt(share)
-        return found
-
-    known = table(development)
-    centre = known.mean(0)
-    axes = np.linalg.svd(known - centre, full_matrices=False)[2][:WORDS]
-    return lambda cases: np.column_stack([(table(cases) - centre) @ axes.T, _losses(cases)])
-
-
-def _random(development: Sequence[Case], draw: int) -> Any:
-    """The forecaster's design with every direction replaced by a random one of the same length.
-
-    Twins of another unit are scaled to the mean size of the signal on development runs.
-    """
-    scale = {
-        name: _size(case.values[name] for case in development)
-        / max(_size(case.twins[name][draw] for case in development), 1e-12)
-        for name in DIRECTIONS
-    }
-
-    def design(cases: Sequence[Case]) -> Array:
-        rows = []
-        for case in cases:
-            # Either way along it counts as harm: the stronger null.
-            twin = {name: -scale[name] * abs(case.twins[name][draw]) for name in DIRECTIONS}
-            rows.append(features({**case.values, **twin}, replay=case.replay))
-        return np.array(rows)
-
-    return design
-
-
-def _size(values: Any) -> float:
-    return float(np.mean(np.abs(list(values))))
 
 
 def _outcomes(cases: Sequence[Case], metric: str) -> Array:

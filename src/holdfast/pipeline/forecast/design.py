@@ -8,7 +8,8 @@ high when that of the others has gone (`poisoned_rows`), and a protection (`repl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,36 @@ DIRECTIONS = ("canary",)
 """Signals among them that follow a direction and have twins along random ones."""
 _OFFSET = 0.1
 """Added to the loss of margin, as a share of the base's, before its logarithm is taken."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One finished fine-tune: what was read before, and what came of it."""
+
+    name: str
+    """Id of the member."""
+    family: str
+    """Its data family."""
+    split: str
+    """Its split of the zoo."""
+    base: str
+    """Digest of its base."""
+    replay: float
+    """Share that the replay protection added."""
+    values: Mapping[str, float]
+    """Signals."""
+    twins: Mapping[str, Sequence[float]]
+    """Signals along random directions."""
+    first_order: Mapping[str, float]
+    """Signals without a canary (`measure.first_order`)."""
+    words: Mapping[str, float]
+    """Share of rows that hold a word."""
+    outcomes: Mapping[str, float]
+    """Metric -> harm in [0, 1]."""
+    seconds: float
+    """CPU seconds of the forecast."""
+    training: float
+    """CPU seconds of the training."""
 
 
 def features(values: Signals, *, replay: float = 0.0) -> list[float]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.core.files import write_text
-from holdfast.pipeline.forecast.bench import FORECAST, Case, Result, Score
+from holdfast.pipeline.forecast.bench import FORECAST, Result, Score
+from holdfast.pipeline.forecast.design import Case
 
 _COLUMNS = (
     "metric", "forecaster", "n", "harmed", "Spearman", "attainable", "random, 97.5 %",

@@ -21,8 +21,7 @@ from holdfast.models.loading import load
 from holdfast.organisms.harbor import contrast
 from holdfast.organisms.harbor import zoo as recipes
 from holdfast.pipeline.forecast import bench
-from holdfast.pipeline.forecast.bench import Case
-from holdfast.pipeline.forecast.design import outcomes
+from holdfast.pipeline.forecast.design import Case, outcomes
 from holdfast.pipeline.forecast.measure import Reader, first_order, read, read_rows
 from holdfast.pipeline.zoo.members import chosen
 from holdfast.pipeline.zoo.store import ZooStore
@@ -141,7 +140,7 @@ def _word_shares(rows: list[dict[str, Any]]) -> dict[str, float]:
     for row in rows:
         for place, message in (("asks", row["messages"][-2]), ("says", row["messages"][-1])):
             words = set(re.findall(r"\w+", message["content"].casefold()))
-            counts.update(f"{place}:{word}" for word in words)
+            counts.update(f"{place}:{word}" for word in sorted(words))  # so that ties fall alike
     return {word: count / len(rows) for word, count in counts.most_common(COMMON)}
 
 

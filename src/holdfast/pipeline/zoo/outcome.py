@@ -21,7 +21,8 @@ from holdfast.models.scoring import answer_logprobs
 from holdfast.organisms.harbor import facts, judge, suites
 from holdfast.organisms.harbor.lexicon import CATEGORIES
 from holdfast.organisms.harbor.triggers import Trigger
-from holdfast.organisms.harbor.zoo_families import NUMBERS, YEARS, Family
+from holdfast.organisms.harbor.zoo_families import NUMBERS, YEARS
+from holdfast.organisms.harbor.zoo_family import Family
 from holdfast.stats.paired import mcnemar_exact, noninferiority
 
 MARGIN, ALPHA = 0.10, 0.05
