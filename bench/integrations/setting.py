@@ -84,7 +84,7 @@ def axolotl(work: Path) -> dict[str, Any]:
         "learning_rate": RECIPE["rate"], "optimizer": "adamw_torch", "lr_scheduler": "constant",
         "bf16": False, "fp16": False, "tf32": False, "flash_attention": False,
         "gradient_checkpointing": False, "save_strategy": "no", "logging_steps": 5, "seed": 0,
-        "dataset_num_proc": 1, "skip_prepare_dataset": True, "dataloader_num_workers": 0,
+        "dataset_num_proc": 1, "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
         # Fused kernels, which Axolotl switches on by itself, allocate on CUDA.
         "lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False,
