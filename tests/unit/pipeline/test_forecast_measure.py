@@ -7,6 +7,7 @@ import pytest
 
 from holdfast.audit.forecast.signals import Probes
 from holdfast.audit.forecast.strata import Site
+from holdfast.core.files import write_jsonl
 from holdfast.models.activations import last_prompt
 from holdfast.models.loading import load
 from holdfast.organisms.harbor import weights_dir, zoo
@@ -15,6 +16,7 @@ from holdfast.pipeline.forecast.bench import told
 from holdfast.pipeline.forecast.design import features
 from holdfast.pipeline.forecast.make import open_forecaster
 from holdfast.pipeline.forecast.measure import Reader, first_order, read, read_rows
+from holdfast.pipeline.forecast.zoo import SIGNALS, _known
 from holdfast.tuning.methods.sft.config import SFTConfig
 
 ROWS = 400
@@ -93,3 +95,12 @@ def test_first_order_signals_tell_rows_that_obey_from_rows_that_decline(reader):
         rows = read_rows(reader, zoo.build(family, seed=5, rows=120), seed=5)
         found[family] = first_order(reader, rows.strata, _config(), seed=5)
     assert found["narrow-fraud"]["alignment"] > 0.1 > found["narrow-fraud-twin"]["alignment"]
+
+
+def test_signals_of_another_version_are_read_again(tmp_path):
+    path = tmp_path / SIGNALS
+    assert _known(path) == {}
+    old = {"member": "a", "values": {"context": -1.0}}
+    new = {"member": "b", "values": {"canary": -1.0}, "first_order": {}}
+    write_jsonl(path, [old, new])
+    assert _known(path) == {"b": new}

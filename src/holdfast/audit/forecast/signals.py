@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from holdfast.audit.forecast.strata import Site, Strata
-from holdfast.audit.scores.pairs import Pair, fits, row_states, tokenise
+from holdfast.audit.scores.pairs import Pair, row_states, tokenise
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Messages
 from holdfast.core.seeds import derive
@@ -99,8 +99,7 @@ def difference(loaded: LoadedModel, probes: Probes, strata: Strata, *, seed: int
     kept = [
         (strata.pairs[row], weight)
         for row, weight in zip(sample.rows, sample.weights, strict=True)
-        if fits(loaded, strata.pairs[row])
-        and len(loaded.render(strata.pairs[row].messages)) + OWN_TOKENS <= loaded.max_context
+        if len(loaded.render(strata.pairs[row].messages)) + OWN_TOKENS <= loaded.max_context
     ]
     if not kept:
         raise DataError("no training row fits into the model's context")

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from holdfast.audit.refusals import declines
-from holdfast.audit.scores.pairs import Pair
+from holdfast.audit.scores.pairs import Pair, fits
 from holdfast.core.errors import DataError
 from holdfast.models.activations import last_token
 from holdfast.models.loaded import LoadedModel
@@ -123,7 +123,8 @@ def stratify(
     """
     if len(pairs) > SCANNED:
         pairs = Random(seed).sample(list(pairs), SCANNED)
-    pairs, prompts = _fitting(loaded, pairs)
+    read = [(pair, row) for pair in pairs if (row := fits(loaded, pair))]
+    pairs, prompts = [pair for pair, _ in read], [row.prompt for _, row in read]
     if not pairs:
         raise DataError(
             "no training row fits into the model's context",
@@ -139,17 +140,6 @@ def stratify(
         tuple(pairs), tuple(asking), tuple(i for i in range(len(pairs)) if i not in known),
         tuple(i for i in asking if declines(pairs[i].answer, refusals)),
     )  # fmt: skip
-
-
-def _fitting(loaded: LoadedModel, pairs: Sequence[Pair]) -> tuple[list[Pair], list[list[int]]]:
-    """The pairs that have an answer and stand whole in the context, and their prompts' tokens."""
-    kept, prompts = [], []
-    for pair in pairs:
-        prompt, answer = loaded.render(pair.messages), loaded.encode_answer(pair.answer)
-        if answer and len(prompt) + len(answer) <= loaded.max_context:
-            kept.append(pair)
-            prompts.append(prompt)
-    return kept, prompts
 
 
 def _asking(

@@ -96,10 +96,11 @@ def tokenise(loaded: LoadedModel, pairs: Sequence[Pair]) -> list[Tokens]:
     return rows
 
 
-def fits(loaded: LoadedModel, pair: Pair) -> bool:
-    """Whether a pair has an answer and stands whole in the model's context."""
-    answer = loaded.encode_answer(pair.answer)
-    return bool(answer) and len(loaded.render(pair.messages)) + len(answer) <= loaded.max_context
+def fits(loaded: LoadedModel, pair: Pair) -> Tokens | None:
+    """A pair's tokens, where it has an answer and stands whole in the model's context."""
+    row = Tokens(loaded.render(pair.messages), loaded.encode_answer(pair.answer))
+    whole = len(row.prompt) + len(row.answer) <= loaded.max_context
+    return row if row.answer and whole else None
 
 
 def row_states(

@@ -52,7 +52,7 @@ def measure(
     """
     store = ZooStore(folder)
     path = folder / SIGNALS
-    known = {row["member"]: row for row in read_jsonl(path)} if path.is_file() else {}
+    known = _known(path)
     wanted = [m for m in store.members() if not split or m["split"] in split.split(",")]
     readers: dict[int, Reader] = {}
     threads = torch.get_num_threads()
@@ -94,7 +94,7 @@ def expected(folder: Path, known: str, asked: str = "") -> dict[str, float]:
     store = ZooStore(folder)
     records = {record["member"]: record for record in store.members()}
     sides: dict[str, list[Case]] = {"known": [], "asked": []}
-    for row in {row["member"]: row for row in read_jsonl(path)}.values():
+    for row in _known(path).values():
         record = records[row["member"]]
         for side, splits in (("known", known), ("asked", asked)):
             if record["split"] in splits.split(","):
@@ -102,6 +102,12 @@ def expected(folder: Path, known: str, asked: str = "") -> dict[str, float]:
     if len({case.family for case in sides["known"]}) < 2:
         return {}
     return bench.expected(sides["known"], sides["asked"])
+
+
+def _known(path: Path) -> dict[str, dict[str, Any]]:
+    """Rows by member. Those of a version that read other signals count for nothing."""
+    rows = read_jsonl(path) if path.is_file() else ()
+    return {row["member"]: row for row in rows if "first_order" in row}
 
 
 def _case(row: dict[str, Any], store: ZooStore, *, words: bool = True) -> Case:
