@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     debug = "--debug" in arguments or os.environ.get("HOLDFAST_DEBUG") == "1"
     try:
-        code = cli.main(args=arguments, prog_name="holdfast", standalone_mode=False)
+        code = _invoke(arguments)
     except HoldfastError as error:
         if debug:
             raise
@@ -112,6 +112,21 @@ def main(argv: list[str] | None = None) -> None:
         _say(f"the package '{error.name}' is missing; run: pip install 'holdfast[train]'.")
         sys.exit(EXIT_ENVIRONMENT)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _invoke(arguments: list[str]) -> object:
+    """Run the command. Ctrl-C stays Ctrl-C where a library has wrapped it in an error of its own,
+    as pydantic does when it falls within one of our serializers.
+    """
+    try:
+        return cli.main(args=arguments, prog_name="holdfast", standalone_mode=False)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            cause = cause.__cause__
+        raise
 
 
 def _say(sentence: str) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import click
 import pytest
+from pydantic import BaseModel, model_serializer
 
 from holdfast.cli import main as cli
 from holdfast.core.errors import HoldfastError, IntegrityError, InvalidRun, UsageError
@@ -73,6 +74,21 @@ def test_interruption_says_that_work_is_kept(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.cli, "main", interrupt)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", "plan.yaml"])
+    assert end.value.code == cli.EXIT_INTERRUPTED
+    assert "same command continues" in capsys.readouterr().err
+
+
+def test_an_interruption_within_a_serializer_is_still_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(BaseModel):
+        @model_serializer
+        def _serialized(self) -> dict[str, str]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.cli, "main", lambda **_: Interrupted().model_dump())
     with pytest.raises(SystemExit) as end:
         cli.main(["run", "plan.yaml"])
     assert end.value.code == cli.EXIT_INTERRUPTED
