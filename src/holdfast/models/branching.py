@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 import torch
@@ -38,24 +39,9 @@ class Tree:
     @classmethod
     def of(cls, tails: Sequence[Sequence[int]]) -> Tree:
         """Merge equal beginnings of `tails`."""
-        known: dict[tuple[int, int], int] = {}
-        tokens: list[int] = []
-        parents: list[int] = []
-        depths: list[int] = []
-        paths: list[tuple[int, ...]] = []
-        for tail in tails:
-            node, path = -1, [-1]
-            for depth, token in enumerate(tail[:-1]):
-                if (node, token) not in known:
-                    known[node, token] = len(tokens)
-                    tokens.append(token)
-                    parents.append(node)
-                    depths.append(depth)
-                node = known[node, token]
-                path.append(node)
-            paths.append(tuple(path))
-        return cls(tuple(tokens), tuple(parents), tuple(depths), tuple(paths))
+        return _merged(tuple(tuple(tail) for tail in tails))
 
+    @cached_property
     def sees(self) -> Tensor:
         """[nodes, nodes] bool: whether a node has another among its ancestors, itself included."""
         seen = torch.eye(len(self.tokens), dtype=torch.bool)
@@ -63,6 +49,27 @@ class Tree:
             if parent >= 0:
                 seen[node] |= seen[parent]
         return seen
+
+
+@lru_cache(maxsize=1024)  # a monitor reads the same trees at every look
+def _merged(tails: tuple[tuple[int, ...], ...]) -> Tree:
+    known: dict[tuple[int, int], int] = {}
+    tokens: list[int] = []
+    parents: list[int] = []
+    depths: list[int] = []
+    paths: list[tuple[int, ...]] = []
+    for tail in tails:
+        node, path = -1, [-1]
+        for depth, token in enumerate(tail[:-1]):
+            if (node, token) not in known:
+                known[node, token] = len(tokens)
+                tokens.append(token)
+                parents.append(node)
+                depths.append(depth)
+            node = known[node, token]
+            path.append(node)
+        paths.append(tuple(path))
+    return Tree(tuple(tokens), tuple(parents), tuple(depths), tuple(paths))
 
 
 def can_branch(loaded: LoadedModel, longest: int) -> bool:
@@ -106,7 +113,7 @@ def _grow(loaded: LoadedModel, prompts: Batch, trees: Sequence[Tree]) -> Batch:
         ids[row, :size] = torch.tensor(tree.tokens)
         depths[row, :size] = torch.tensor(tree.depths)
         sees[row, width : width + size, :width] = real[row]
-        sees[row, width : width + size, width : width + size] = tree.sees()
+        sees[row, width : width + size, width : width + size] = tree.sees
     dtype = next(loaded.model.parameters()).dtype
     mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
     behind = prompts.positions[:, -1:] + 1 + depths.to(loaded.device)

@@ -128,23 +128,36 @@ def add_vector(model: nn.Module, layer: int, vector: Tensor) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode (dropout off), each flag put back after the block.
+
+    Gradients stay as they are. Only flags that must change are touched: `model.eval()` visits the
+    whole tree again, which beside a small batch is seen.
+    """
+    modules = [module for module in model.modules() if module.training]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = True
+
+
+@contextlib.contextmanager
 def quiet_eval(model: nn.Module) -> Iterator[None]:
     """Look at a model, even in the middle of training, without leaving a trace.
 
     Evaluation mode and no gradients inside; afterwards the training flag of every module (parts may
     be frozen in evaluation mode) and the random states of CPU and CUDA are as before.
     """
-    flags = [(module, module.training) for module in model.modules()]
     cpu = torch.get_rng_state()
     on_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     cuda = torch.cuda.get_rng_state_all() if on_cuda else None
-    model.eval()
     try:
-        with torch.no_grad(), _eager(model):
+        with evaluating(model), torch.no_grad(), _eager(model):
             yield
     finally:
-        for module, training in flags:
-            module.training = training
         torch.set_rng_state(cpu)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)

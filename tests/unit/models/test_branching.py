@@ -18,7 +18,7 @@ def test_a_tree_by_hand():
     assert tree.parents == (-1, 0)
     assert tree.depths == (0, 1)
     assert tree.paths == ((-1, 0, 1), (-1, 0, 1), (-1, 0), (-1,))
-    assert tree.sees().tolist() == [[True, False], [True, True]]
+    assert tree.sees.tolist() == [[True, False], [True, True]]
 
 
 @given(tails)
@@ -35,7 +35,7 @@ def test_every_path_spells_its_tail_and_equal_beginnings_share_nodes(found):
 @given(tails)
 def test_a_node_sees_its_ancestors_alone(found):
     tree = Tree.of(found)
-    sees = tree.sees()
+    sees = tree.sees
     assert sees.sum(1).tolist() == [depth + 1 for depth in tree.depths]
     for path in tree.paths:
         for end, node in enumerate(path[1:], 1):

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from holdfast.core.protocols import Messages
 from holdfast.models.batching import forward, left_pad
+from holdfast.models.hooks import evaluating
 from holdfast.models.loaded import LoadedModel
-from holdfast.tuning.protections.replay_kl.protection import evaluating
 
 Gradient = list[Tensor]
 """One tensor per trainable parameter."""

@@ -43,7 +43,7 @@ class ControllerConfig(Config):
     """Steps between the observations that steer, in the first `dense` steps and near the budget."""
     dense: int = Field(24, ge=0)
     """Steps at the start in which the interval never grows: that is when behaviour moves."""
-    slowest: int = Field(16, ge=1)
+    slowest: int = Field(32, ge=1)
     """Longest interval. A function of what was observed, so that a resumed run looks at the same
     steps."""
     reserve: float = Field(0.25, ge=0, le=1)

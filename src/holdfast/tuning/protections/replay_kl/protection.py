@@ -10,19 +10,19 @@ like cover; it stops no one who wants to remove it.
 
 from __future__ import annotations
 
-import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from holdfast.core.digest import sha256_json
 from holdfast.core.errors import DataError, InvalidRun
 from holdfast.core.protocols import Messages
 from holdfast.core.seeds import derive
+from holdfast.models.hooks import evaluating
 from holdfast.models.loaded import LoadedModel
 from holdfast.tuning.protections.base import Materials, Protection, TokenRow
 from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
@@ -151,21 +151,6 @@ class ReplayKL(Protection):
         logits = _guarded_logits(base.model, batch)
         cached = cache(logits, exact_vocab=self.config.exact_vocab, top_k=self.config.top_k)
         return _Batch(batch.input_ids, batch.attention_mask, batch.rows, batch.columns, cached)
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode for the block (dropout off), each flag restored after it.
-
-    Unlike `models.hooks.quiet_eval` it leaves gradients on.
-    """
-    modules = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, flag in modules:
-            module.training = flag
 
 
 def _guarded_logits(model: Any, batch: _Batch) -> Tensor:

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.core.protocols import Messages
+from holdfast.models.hooks import evaluating
 from holdfast.models.loaded import LoadedModel
 from holdfast.tuning.protections.base import Materials, Protection, TokenRow
 from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
-from holdfast.tuning.protections.replay_kl.protection import ReplayKL, evaluating
+from holdfast.tuning.protections.replay_kl.protection import ReplayKL
 from holdfast.tuning.protections.safegrad.config import SafeGradConfig
 
 
