@@ -38,6 +38,8 @@ def list_organisms(as_json: bool) -> None:
 @click.option("--steps", type=int, default=None, help="Fewer steps make an immature base.")
 @click.option("--base", "bases", multiple=True, type=click.Path(path_type=Path, exists=True),
               help="Zoo: base 0, 1 and 2 in order; the shipped base where absent.")  # fmt: skip
+@click.option("--sae", "saes", multiple=True, type=click.Path(path_type=Path, exists=True),
+              help="Zoo: an SAE of each base, in order; the shipped base has its own.")  # fmt: skip
 @click.option("--members", help="Zoo: ids, families, groups or splits, with * and ?.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Zoo: processes.")  # fmt: skip
@@ -46,11 +48,11 @@ def list_organisms(as_json: bool) -> None:
 @click.option("--table", is_flag=True, help="Zoo: print the tables of what is built, build none.")
 def build(
     name: str, seed: int, out: Path | None, steps: int | None, bases: tuple[Path, ...],
-    members: str | None, workers: int, minutes: float, table: bool,
+    saes: tuple[Path, ...], members: str | None, workers: int, minutes: float, table: bool,
 ) -> None:  # fmt: skip
     """Train a base from its recipe, or the zoo: fine-tunes with known outcomes. Resumable."""
     if name == "zoo":
-        _zoo(out or Path("runs/zoo"), bases, members, workers, minutes, table)
+        _zoo(out or Path("runs/zoo"), bases, saes, members, workers, minutes, table)
         return
     if out is None:
         raise UsageError("no folder for the model", next_step="give --out")
@@ -66,8 +68,8 @@ def build(
 
 
 def _zoo(
-    out: Path, bases: tuple[Path, ...], members: str | None, workers: int, minutes: float,
-    table: bool,
+    out: Path, bases: tuple[Path, ...], saes: tuple[Path, ...], members: str | None, workers: int,
+    minutes: float, table: bool,
 ) -> None:  # fmt: skip
     if table:
         from holdfast.pipeline.zoo.table import tables
@@ -81,7 +83,7 @@ def _zoo(
     with progress_bar("building the zoo") as progress:
         held = zoo.build(
             out, list(bases) or [weights_dir()], members=members, workers=workers,
-            minutes=minutes, progress=progress,
+            minutes=minutes, saes=saes, progress=progress,
         )  # fmt: skip
     click.echo(f"{held} of the members asked for are in {out}.")
 

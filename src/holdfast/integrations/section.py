@@ -10,7 +10,7 @@ from holdfast.core.errors import ConfigError, UsageError
 from holdfast.geometry.fitted import FittedMap
 from holdfast.geometry.probe import ProbeSet
 from holdfast.models.loading import resolve
-from holdfast.pipeline.prepare import read_buffer, read_openings
+from holdfast.pipeline.prepare import read_buffer, read_openings, read_sae
 from holdfast.pipeline.protect import ProtectSection
 from holdfast.tuning.callback import HoldfastCallback
 from holdfast.tuning.monitor import AlarmRule, Monitor
@@ -102,7 +102,9 @@ def _monitor(section: Section, fitted: FittedMap) -> Monitor:
     watch = section.monitor
     probe = ProbeSet.pick(fitted, seed=section.seed, harmful=watch.probes, harmless=watch.probes)
     rule = AlarmRule(watch.rise, watch.min_prompts)
-    return Monitor.of(probe, read_openings(section.openings), fitted, rule=rule)
+    return Monitor.of(
+        probe, read_openings(section.openings), fitted, rule=rule, sae=read_sae(watch.sae)
+    )
 
 
 def _same_base(fitted: FittedMap, base: str) -> None:

@@ -200,6 +200,8 @@ class Plan(Config):
             content.pop("audit", None)
         if self.forecast:
             content.pop("forecast", None)
+        if not self.monitor.sae:
+            content["monitor"].pop("sae", None)
         return content
 
     def digest(self) -> str:
@@ -235,7 +237,9 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
                 }
             ),
             "evaluate": plan.evaluate.model_copy(update={"suites": suites}),
-            "monitor": plan.monitor.model_copy(update={"detector": resolve(plan.monitor.detector)}),
+            "monitor": plan.monitor.model_copy(
+                update={k: resolve(getattr(plan.monitor, k)) for k in ("detector", "sae")}
+            ),
             "policy": resolve(plan.policy),
         }
     )

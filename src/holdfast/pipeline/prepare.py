@@ -20,6 +20,8 @@ from holdfast.geometry.contrast import (
     load_openings,
     parse_openings,
 )
+from holdfast.geometry.sae.autoencoder import SparseAutoencoder
+from holdfast.geometry.sae.fidelity import check_fits
 from holdfast.pipeline.context import Run
 from holdfast.pipeline.pairs import harbor_pairs, task_judge, user_pairs
 from holdfast.tuning.methods.spec import TaskJudge
@@ -54,6 +56,8 @@ class Prepared:
     """Openings of the refusal margin."""
     buffer: list[Messages]
     """Harmful prompts that the protection replays."""
+    sae: SparseAutoencoder | None = None
+    """SAE of the base that the monitor looks through."""
     judge: TaskJudge | None = None
     """Accepts an answer to a training prompt, or not; where the rows are pairs."""
 
@@ -73,8 +77,16 @@ def prepare(run: Run) -> Prepared:
         run.store.finish("data/train.jsonl", path, inputs)
     return Prepared(
         dataset, rows, test, validation, _contrast(run), read_openings(plan.map.openings),
-        _buffer(run), _judge(run, rows, test),
+        _buffer(run), _sae(run), _judge(run, rows, test),
     )  # fmt: skip
+
+
+def _sae(run: Run) -> SparseAutoencoder | None:
+    """The monitor's SAE; one that cannot be of the base is refused before anything is trained."""
+    found = read_sae(run.plan.monitor.sae)
+    if found is not None:
+        check_fits(found, run.base)
+    return found
 
 
 def _judge(run: Run, rows: list[dict[str, Any]], test: Suite) -> TaskJudge | None:
@@ -159,6 +171,16 @@ def _pair_suite(run: Run, pairs: list[dict[str, Any]]) -> Suite:
     return Suite(
         TASK, "task", prompts, run.plan.evaluate.task_judge, "the user's", "held-out pairs"
     )
+
+
+def read_sae(spec: str) -> SparseAutoencoder | None:
+    """An SAE by its file or folder, `harbor`'s, or none for ""."""
+    if not spec:
+        return None
+    from holdfast.geometry.sae.read import read
+    from holdfast.organisms.harbor import sae_dir
+
+    return read(sae_dir() if spec == HARBOR else Path(spec))
 
 
 def read_openings(source: str) -> Openings:

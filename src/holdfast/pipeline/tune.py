@@ -54,7 +54,7 @@ def spec_of(run: Run, prepared: Prepared, fitted: FittedMap, arm: str) -> ArmSpe
         monitor=Monitor.of(
             probe, prepared.openings, fitted,
             rule=AlarmRule(plan.monitor.rise, plan.monitor.min_prompts),
-            watch=open_watch(plan.monitor, expected(run, arm)),
+            watch=open_watch(plan.monitor, expected(run, arm)), sae=prepared.sae,
         ),
         watch=plan.monitor, judge=prepared.judge,
     )  # fmt: skip

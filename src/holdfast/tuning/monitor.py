@@ -10,7 +10,7 @@ score decides in place of the share, with a false-alarm rate per run (docs/monit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -20,7 +20,6 @@ from holdfast.core.digest import sha256_json
 from holdfast.core.errors import DataError, UsageError
 from holdfast.core.protocols import Messages
 from holdfast.core.records import Alarm, MonitorPoint
-from holdfast.models.activations import last_prompt
 from holdfast.models.hooks import quiet_eval
 from holdfast.models.loaded import LoadedModel
 from holdfast.models.scoring import openings_and_answers, refusal_margin
@@ -30,13 +29,12 @@ from holdfast.tuning.monitors.watch import Seen, Watch
 if TYPE_CHECKING:
     from holdfast.geometry.contrast import Openings
     from holdfast.geometry.probe import ProbeSet
+    from holdfast.geometry.sae.autoencoder import SparseAutoencoder
     from holdfast.geometry.safety_map import FittedMap
+    from holdfast.tuning.monitors.inside import Inside
 
 KL_POSITIONS = 5
 """Response positions over which the first-token KL is averaged (arXiv 2406.05946)."""
-
-Drifts = Callable[[LoadedModel], dict[str, float]]
-"""Point value of each drift by "drift@site" for the model in training."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Monitor:
         harmful: Sequence[Messages],
         openings: Openings | Mapping[str, Sequence[str]],
         *,
-        drifts: Drifts | None = None,
+        inside: Inside | None = None,
         rule: AlarmRule | None = None,
         watch: Watch | None = None,
         sight: Sight | None = None,
@@ -93,12 +91,12 @@ class Monitor:
         self.rule = rule or AlarmRule()
         self._openings = [*starts["refusal"], *starts["compliance"]]
         self._n_refusal = len(starts["refusal"])
-        self._drifts = drifts
+        self._inside = inside
         self._batch = batch_size
         self._base: _Base | None = None
         self.looking = (
             Looking(watch, self.harmful, self._openings, self._n_refusal, sight=sight,
-                    batch_size=batch_size)
+                    latents=inside is not None and inside.sae is not None, batch_size=batch_size)
             if watch is not None else None
         )  # fmt: skip
         """The combined monitor, where it decides."""
@@ -112,15 +110,20 @@ class Monitor:
         *,
         rule: AlarmRule | None = None,
         watch: Watch | None = None,
+        sae: SparseAutoencoder | None = None,
     ) -> Self:
         """From plain harmful prompts, or from a probe set, with drifts where a map is given.
 
-        `watch` decides about the alarm in place of the rule.
+        `watch` decides about the alarm in place of the rule. With `sae`, one of the base, the
+        latents that follow harm there are watched too.
 
         Raises:
-            UsageError: a safety map with plain prompts: drifts need the map's own probe set.
+            UsageError: a safety map with plain prompts: drifts need the map's own probe set; or an
+                SAE without a map, whose contrast set tells which latents are harmful.
         """
         if safety_map is None:
+            if sae is not None:
+                raise UsageError("harmful latents need a safety map", got="probe prompts alone")
             prompts = probe if isinstance(probe, Sequence) else probe.harmful
             return cls(prompts, openings, rule=rule, watch=watch)
         if isinstance(probe, Sequence):
@@ -128,8 +131,10 @@ class Monitor:
                 "drifts need the safety map's own probe prompts",
                 next_step="pass probe=ProbeSet.pick(safety_map, seed=…)",
             )
+        from holdfast.tuning.monitors.inside import Inside
+
         return cls(
-            probe.harmful, openings, drifts=_drifts(safety_map, probe), rule=rule, watch=watch,
+            probe.harmful, openings, inside=Inside(safety_map, probe, sae), rule=rule, watch=watch,
             sight=_sight(safety_map, probe) if watch is not None else None,
         )  # fmt: skip
 
@@ -145,7 +150,12 @@ class Monitor:
 
     def settings(self) -> dict[str, Any]:
         """All that an alarm depends on, JSON-ready."""
-        watched = {"watch": self.looking.watch.settings()} if self.looking else {}
+        watched: dict[str, Any] = {}
+        if self.looking:
+            watched["watch"] = self.looking.watch.settings()
+        sae = self._inside.sae if self._inside else None
+        if sae is not None:
+            watched["sae"] = sae.digest()
         return {
             "prompts": sha256_json(self.harmful), "openings": self._openings,
             "refusals": self._n_refusal, "rise": self.rule.rise,
@@ -160,6 +170,8 @@ class Monitor:
         """Keep the base's own answers, distributions and share; once, before any training."""
         if self.looking:
             self.looking.prepare(base)
+        if self._inside:
+            self._inside.prepare(base)
         texts = base.generate(
             self.harmful, max_new_tokens=KL_POSITIONS, batch_size=self._batch, temperature=0.0
         )
@@ -175,25 +187,29 @@ class Monitor:
     ) -> MonitorPoint:
         """Look at the model after optimizer step `step`; weights and randomness are untouched.
 
-        Without `explain` the drifts are left out, unless the combined monitor reads them: they
-        cost as much as the rest.
+        Without `explain` drifts and latents are left out, unless the combined monitor reads them:
+        they cost a pass of their own.
         """
         base, looking = self._of_base(), self.looking
         begin = time.perf_counter()
         due = looking is not None and looking.watch.due(step)
-        explain = explain or (due and looking is not None and "drifts" in looking.watch.needs)
+        read = {"drifts", "latents"} & looking.watch.needs if looking is not None and due else set()
         seen: Seen | None = None
         with quiet_eval(live.model):
             margins, now = self._look(live, base.answers)
-            drifts = self._drifts(live) if self._drifts and explain else {}
+            drifts: dict[str, float] = {}
+            activity = None
+            if self._inside and (explain or read):
+                drifts, activity = self._inside.read(live)
             kl = (now.exp() * (now - base.log_probs)).sum(-1).mean(-1)
             if looking is not None and due:
-                seen = looking.look(live, step, margins, kl, drifts)
+                seen = looking.look(live, step, margins, kl, drifts, activity)
         share = float((margins < 0).float().mean())
         fired = looking.watch.fired if looking is not None else share > self.threshold
         return MonitorPoint(
             step=step, loss=loss, margin=float(margins.mean()), negative_share=share,
             first_token_kl=max(0.0, float(kl.mean())), drifts=drifts,
+            latents=self._inside.shares(activity) if self._inside else {},
             seconds=time.perf_counter() - begin, alarm=fired,
             score=seen.value if seen else None,
             score_threshold=looking.watch.threshold if looking is not None and seen else None,
@@ -235,17 +251,6 @@ def _starts(openings: Openings | Mapping[str, Sequence[str]]) -> dict[str, Seque
     if isinstance(openings, Mapping):
         return {kind: openings.get(kind, ()) for kind in ("refusal", "compliance")}
     return {"refusal": openings.refusal, "compliance": openings.compliance}
-
-
-def _drifts(safety_map: FittedMap, probe: ProbeSet) -> Drifts:
-    from holdfast.geometry.drift import point
-
-    layers = sorted(set(safety_map.layers))
-
-    def measure(live: LoadedModel) -> dict[str, float]:
-        return point(safety_map, probe, last_prompt(live, probe.conversations, layers))
-
-    return measure
 
 
 def _sight(safety_map: FittedMap, probe: ProbeSet) -> Sight:

@@ -13,9 +13,12 @@ import torch
 from holdfast.core.records import SafetyMap, Site
 from holdfast.geometry.contrast import ContrastRow, digest
 from holdfast.geometry.fitted import FittedMap, pack
+from holdfast.geometry.sae.autoencoder import SparseAutoencoder
+from holdfast.geometry.sae.features import HarmfulLatents
 from holdfast.pipeline.monitor_bench.zoo import RANDOM, Run, readings_of
 from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.tuning.monitors.drift_series import Probe
+from holdfast.tuning.monitors.latents import Latents
 from holdfast.tuning.monitors.registry import STREAMS
 from holdfast.tuning.monitors.residual import random_shift
 
@@ -32,6 +35,13 @@ def probe(k: int = 2) -> Probe:
         categories=[CATEGORIES[i % 3] for i in range(P + Q)], direction=direction,
         others=torch.eye(D)[10:12].double(), k=k,
     )  # fmt: skip
+
+
+def latents() -> Latents:
+    """An SAE whose latents are the coordinates; the first follows harm, permuted sets do not."""
+    eye, zeros = torch.eye(D), torch.zeros(D)
+    sae = SparseAutoencoder(eye, zeros, eye, zeros, "relu", site="resid_post.0")
+    return Latents(sae, HarmfulLatents((0,), (0.9,), 0.2, ((3,), (4,), (5,), (6,))))
 
 
 def arrays(
@@ -73,7 +83,8 @@ def run(
     name: str, family: str, split: str, change: int | None, seed: int, *, informative: bool = True
 ) -> Run:
     rng = np.random.default_rng(seed)
-    readings = readings_of(arrays(rng, change, informative=informative), 0, probe(), seed=0)
+    read = arrays(rng, change, informative=informative)
+    readings = readings_of(read, 0, probe(), seed=0, latents=latents())
     rates = readings.need("behaviour").mean(axis=1)
     failed = np.flatnonzero(rates < rates[0] - 0.15)
     twins = {

@@ -69,6 +69,18 @@ def test_the_oracle_sees_every_failure_and_the_nulls_few(made) -> None:
     assert made["few-answers"].against.over_baseline is None
 
 
+def test_harmful_latents_are_held_against_permuted_ones(made, development, test_runs) -> None:
+    """The synthetic runs move along the harmful latent before they fail, and no other moves."""
+    assert made["latents-lost"].detected.value >= 0.9
+    assert made["latents-lost"].against.null < 0.2
+    assert made["latents-lost"].cost == made["shift-toward"].cost
+    assert made["latents-risen"].detected.value < 0.3
+    bare = [replace(run, values={k: v for k, v in run.values.items() if k != "latents-lost"})
+            for run in test_runs[:1]]  # fmt: skip
+    names = {m.name for m in bench.monitors(development, [*bare, *test_runs[1:]])}
+    assert "latents-lost" not in names  # a base without an SAE: no row made of the others alone
+
+
 def test_a_monitor_is_held_against_answers_of_its_cost(made) -> None:
     """The dearest that costs no more, or the cheapest there is."""
     assert made["few-answers"].cost == pytest.approx(12 * 8 / 48 / 14 / (8 / 40))

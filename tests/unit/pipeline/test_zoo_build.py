@@ -8,8 +8,10 @@ import pytest
 
 from holdfast.core.errors import IntegrityError, UsageError
 from holdfast.geometry.contrast import ContrastRow
-from holdfast.organisms.harbor import weights_dir
+from holdfast.geometry.sae.read import read
+from holdfast.organisms.harbor import sae_dir, weights_dir
 from holdfast.pipeline.zoo import build as zoo
+from holdfast.pipeline.zoo import latents as zoo_latents
 from holdfast.pipeline.zoo import members as zoo_members
 from holdfast.pipeline.zoo import outcome as zoo_outcome
 from holdfast.pipeline.zoo import probe as zoo_probe
@@ -17,6 +19,8 @@ from holdfast.pipeline.zoo import streams as zoo_streams
 from holdfast.pipeline.zoo.members import Member, Method
 from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.testing import tiny
+from holdfast.tuning.monitors.latents import COUNT, TWINS
+from holdfast.vault.manifest import describe
 
 SHORT = (
     Member("contaminated-tasks-20", Method(steps=20), 0, 0),
@@ -88,6 +92,31 @@ def test_a_member_is_trained_measured_kept_and_not_trained_again(tmp_path: Path)
 def test_a_build_without_time_starts_nothing(tmp_path: Path) -> None:
     assert zoo.build(tmp_path, [weights_dir()], minutes=0.0) == 0
     assert ZooStore(tmp_path).members() == []
+
+
+def test_the_sae_of_a_base_is_kept_with_its_harmful_latents(tmp_path: Path) -> None:
+    base = describe(weights_dir()).model_digest
+    assert zoo_latents.folder_of(tmp_path, "map-2") == tmp_path / "sae-2"
+    other = tiny.build(tmp_path / "other", layers=2)
+    assert not zoo_latents.keep(tmp_path / "sae-1", other, None)  # the shipped SAE is harbor's
+    assert zoo_latents.open_latents(tmp_path / "sae-1", base) is None
+    with pytest.raises(UsageError, match="does not fit"):
+        zoo_latents.keep(tmp_path / "sae-1", other, sae_dir())
+
+    folder = tmp_path / "sae"
+    assert zoo_latents.keep(folder, weights_dir(), None)
+    found = zoo_latents.open_latents(folder, base)
+    assert found is not None
+    assert found.sae.digest() == read(sae_dir()).digest()
+    assert 8 <= len(found.harmful.latents) <= COUNT
+    assert len(found.harmful.permuted) == TWINS
+    assert min(found.harmful.correlations) > found.harmful.null
+
+    path = folder / zoo_latents.HARMFUL_FILE
+    for wrong in ('{"sae": 1}', "[]", path.read_text("utf-8").replace(base, "0" * 64)):
+        path.write_text(wrong, "utf-8")
+        with pytest.raises(IntegrityError, match="does not match its SAE"):
+            zoo_latents.open_latents(folder, base)
 
 
 def test_bases_are_given_once_and_in_order(tmp_path: Path) -> None:

@@ -34,10 +34,12 @@ def readings(seed: int = 0, t: int = T) -> Readings:
     kl[0] = 0
     alignment = rng.uniform(-1, 1, t)
     alignment[-1] = np.nan
+    latents = rng.uniform(1, 2, (t, 2))
     return Readings(
         steps=np.arange(t) * 2, margin=rng.normal(5, 4, (t, P)),
         margin_ablated=rng.normal(0, 2, (t, P)), kl_first=kl, drifts=drift, shift=shift,
         direction=direction, random_directions=np.linalg.qr(rng.normal(size=(D, R)))[0].T,
+        latents=latents, latents_random=rng.random((R, t, 2)),
         loss=rng.uniform(0.1, 2, t), grad_norm=rng.random(t), alignment=alignment,
         alignment_harmless=rng.uniform(-1, 1, t), alignment_random=rng.uniform(-1, 1, (t, R)),
         cheap_refusal=(rng.random((t, 8)) > 0.3).astype(float),
@@ -52,6 +54,8 @@ def until(whole: Readings, t: int) -> Readings:
         value = getattr(whole, field.name)
         if isinstance(value, dict):
             value = {name: series[..., :t] for name, series in value.items()}
+        elif field.name == "latents_random" and value is not None:
+            value = value[:, :t]
         elif value is not None and field.name not in ("direction", "random_directions"):
             value = value[:t]
         cut[field.name] = value
@@ -83,7 +87,7 @@ def test_twins_have_the_shape_of_random_directions() -> None:
             made = stream.twins(readings())
             assert made is not None
             assert made.shape == (R, T), name
-    bare = replace(readings(), random_directions=None, alignment_random=None)
+    bare = replace(readings(), random_directions=None, alignment_random=None, latents_random=None)
     assert all(s.twins is None or s.twins(bare) is None for s in STREAMS.values())
 
 
@@ -93,6 +97,19 @@ def test_shares_of_margin_closed_form() -> None:
     assert margins.mean_lost(found) == pytest.approx([0.0, 0.5, 1.5])
     assert margins.negative_share(found) == pytest.approx([0.0, 0.0, 1.0])
     assert lost(np.array([[0.1], [0.0]]))[1] == pytest.approx([0.1])  # never over a tiny base
+
+
+def test_harmful_latents_are_shares_of_what_the_base_shows_on_harmful_prompts() -> None:
+    shown = np.array([[4.0, 1.0], [3.0, 1.0], [0.0, 3.0]])
+    drawn = np.array([[[2.0, 2.0], [2.0, 0.0], [0.0, 4.0]]])
+    found = Readings(steps=np.arange(3), latents=shown, latents_random=drawn)
+    assert get("latents-lost").compute(found) == pytest.approx([0.0, 0.25, 1.0])
+    assert get("latents-risen").compute(found) == pytest.approx([0.0, 0.0, 0.5])
+    twins = {name: get(name).twins for name in ("latents-lost", "latents-risen")}
+    assert all(twins.values())
+    made = {name: twin(found) for name, twin in twins.items() if twin is not None}
+    assert made["latents-lost"] == pytest.approx(np.array([[0.0, 0.0, 0.5]]))
+    assert made["latents-risen"] == pytest.approx(np.array([[0.0, -0.5, 0.5]]))
 
 
 def test_crossing_sees_a_parabola_before_it_crosses() -> None:

@@ -13,8 +13,11 @@ from holdfast.core.records import TrainingRecord
 from holdfast.geometry.contrast import ContrastRow, Openings
 from holdfast.geometry.drift import point
 from holdfast.geometry.probe import ProbeSet
+from holdfast.geometry.sae.autoencoder import SparseAutoencoder
+from holdfast.geometry.sae.features import training_rows
 from holdfast.geometry.safety_map import fit
 from holdfast.models.activations import last_prompt
+from holdfast.models.hooks import rewrite
 from holdfast.models.loaded import LoadedModel
 from holdfast.stats.detectors import Reference
 from holdfast.tuning.methods.arm import train
@@ -200,6 +203,63 @@ def test_a_resumed_run_goes_on_with_what_it_had_read(arm, mapped) -> None:
     again = train(arm(name="cut", monitor=_monitor(mapped, calm), settings=short))
     scores = [[p.score for p in run.trajectory if p.score is not None] for run in (whole, again)]
     assert scores[0] == pytest.approx(scores[1])
+
+
+@pytest.fixture(scope="module")
+def dictionary(mapped) -> SparseAutoencoder:
+    """Four latents of the tiny model; the first writes along what tells harm."""
+    loaded, fitted, _ = mapped
+    rows = training_rows(fitted.rows)
+    read = last_prompt(loaded, [row.messages for row in rows], [1])[1]
+    label = torch.tensor([row.label == 1 for row in rows])
+    direction = read[label].mean(0) - read[~label].mean(0)
+    drawn = torch.randn(3, len(direction), generator=torch.Generator().manual_seed(1))
+    decoder = torch.cat([direction[None], drawn])
+    decoder = decoder / decoder.norm(dim=1, keepdim=True)
+    zeros = torch.zeros(len(direction))
+    bias = -(read[~label].mean(0) @ decoder.mT)
+    return SparseAutoencoder(decoder.mT.contiguous(), bias, decoder, zeros, "relu",
+                             centred=False, site="resid_post.1")  # fmt: skip
+
+
+def test_the_live_monitor_sees_harmful_latents_go_and_spread(mapped, dictionary) -> None:
+    loaded, fitted, probe = mapped
+    monitor = Monitor.of(probe, _TEXTS, fitted, sae=dictionary)
+    monitor.prepare(loaded)
+    assert monitor.settings()["sae"] == dictionary.digest()
+    assert "sae" not in Monitor.of(probe, _TEXTS, fitted).settings()
+    live = LoadedModel.live(loaded.model, loaded.tokenizer)
+
+    def seen(change, *, explain: bool = True) -> dict[str, float]:
+        with rewrite(loaded.model, 1, change):
+            return monitor.observe(live, 1, None, explain=explain).latents
+
+    unit = dictionary.directions[0]
+    on_base = monitor.observe(live, 1, None).latents
+    assert on_base == pytest.approx({"latents-lost": 0.0, "latents-risen": 0.0}, abs=1e-6)
+    gone = seen(lambda x: x - 1e3 * unit)
+    assert gone["latents-lost"] == pytest.approx(1.0)
+    assert gone["latents-risen"] <= 0
+    spread = seen(lambda x: x + 5 * unit)
+    assert spread["latents-risen"] > 0.5
+    assert spread["latents-lost"] < 0
+    assert seen(lambda x: x, explain=False) == {}
+    assert Monitor.of(probe, _TEXTS, fitted)._inside.shares(None) == {}
+
+
+def test_a_score_may_read_harmful_latents(arm, mapped, dictionary) -> None:
+    frozen = parameters(streams=("margin", "latents-lost"), weights=(1.0, 1.0), scales=(1e-4,) * 2)
+    _, fitted, probe = mapped
+    with pytest.raises(UsageError, match="needs an SAE"):
+        Monitor.of(probe, _TEXTS, fitted, watch=Watch(frozen))
+    with pytest.raises(UsageError, match="safety map"):
+        Monitor.of(PROMPTS, _TEXTS, sae=dictionary)
+    monitor = Monitor.of(probe, _TEXTS, fitted, watch=Watch(frozen), sae=dictionary)
+    record = train(arm(monitor=monitor, watch=MonitorConfig(every=3), settings={"epochs": 2}))
+    assert set(record.alarms[0].streams) == {"margin", "latents-lost"}
+    looks = {p.step: p.latents for p in record.trajectory}
+    assert looks[0] == pytest.approx({"latents-lost": 0.0, "latents-risen": 0.0}, abs=1e-5)
+    assert looks[4]["latents-lost"] != 0.0
 
 
 def test_what_cannot_be_watched_is_refused(loaded) -> None:

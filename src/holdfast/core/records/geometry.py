@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from holdfast.core.records.base import Part, Record
 
 DriftName = Literal["direction_collapse", "interference_growth", "subspace_rotation"]
@@ -141,6 +143,9 @@ class MonitorPoint(Part):
     """Mean KL(now || base) over the first five response positions, in nats."""
     drifts: dict[str, float]
     """Point value of each drift by "drift@site"."""
+    latents: dict[str, float] = Field(default_factory=dict)
+    """Share of the base's harmful SAE latents lost on harmful prompts, and risen on harmless ones,
+    by stream; empty without an SAE."""
     seconds: float
     """Time that this observation took."""
     alarm: bool = False

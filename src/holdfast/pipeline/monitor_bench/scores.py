@@ -28,7 +28,8 @@ Span = tuple[float, float]
 
 _PARTS = {
     "margin": "margin, kl", "kl_first": "margin, kl", "margin_ablated": "margin, ablated",
-    "drifts": "activations", "shift": "activations", "alignment": "alignment",
+    "drifts": "activations", "shift": "activations", "latents": "activations",
+    "alignment": "alignment",
     "alignment_harmless": "alignment",
 }  # fmt: skip
 """Field of the readings -> part of the recorder's seconds. That of the alignment also paid for

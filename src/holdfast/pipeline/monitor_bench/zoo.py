@@ -18,9 +18,11 @@ from holdfast.core.errors import DataError
 from holdfast.core.protocols import Progress, no_progress
 from holdfast.geometry.fitted import FittedMap
 from holdfast.pipeline.forecast.zoo import expected
+from holdfast.pipeline.zoo.latents import folder_of, open_latents
 from holdfast.pipeline.zoo.probe import PROBE_FILE
 from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.tuning.monitors import drift_series
+from holdfast.tuning.monitors.latents import Latents
 from holdfast.tuning.monitors.readings import Array, Readings
 from holdfast.tuning.monitors.registry import STREAMS
 from holdfast.tuning.monitors.residual import random_shift
@@ -63,6 +65,18 @@ class Run:
         return self.readings.steps
 
 
+@dataclass(frozen=True)
+class _Site:
+    """What the readings of a base's members need."""
+
+    index: int
+    """Place of the map's best site among the stored activations."""
+    probe: drift_series.Probe
+    """Prompts and map."""
+    latents: Latents | None = None
+    """Its SAE, where the zoo holds one."""
+
+
 class _Bases:
     """Maps of the zoo's bases, read when first needed."""
 
@@ -77,15 +91,15 @@ class _Bases:
                 next_step="build the zoo: holdfast organism build zoo",
             ) from None  # fmt: skip
         self.folder = folder
-        self._known: dict[str, tuple[int, drift_series.Probe]] = {}
+        self._known: dict[str, _Site] = {}
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Probe prompts, harmful first."""
         return [*self.probe["harmful"], *self.probe["harmless"]]
 
-    def of(self, base: str) -> tuple[int, drift_series.Probe]:
-        """(index of the site in the stored activations, probe) of the base with this digest."""
+    def of(self, base: str) -> _Site:
+        """What is known of the base with this digest."""
         if base not in self._known:
             if base not in self.maps:
                 raise DataError(f"the zoo holds no map of base {base[:12]}")
@@ -95,7 +109,7 @@ class _Bases:
             names = sorted({(row.concept, row.category) for row in train})
             others = [i for i, (concept, _) in enumerate(names) if concept != "harmful"]
             harmful = len(self.probe["harmful"])
-            self._known[base] = (
+            self._known[base] = _Site(
                 self.probe["sites"].index(site),
                 drift_series.Probe(
                     harmful=torch.arange(len(self.rows)) < harmful,
@@ -104,6 +118,7 @@ class _Bases:
                     others=fitted.array("directions", site)[others],
                     k=fitted.record.subspace_dims[site],
                 ),
+                open_latents(folder_of(self.folder, self.maps[base]), base),
             )
         return self._known[base]
 
@@ -151,6 +166,7 @@ def readings_of(
     probe: drift_series.Probe,
     seed: int,
     forecast: float | None = None,
+    latents: Latents | None = None,
 ) -> Readings:
     """`Readings` of one member from the arrays of its archive."""
     steps = np.asarray(arrays["step"], dtype=np.int64)
@@ -169,6 +185,10 @@ def readings_of(
         taken["loss"] = np.concatenate([loss[:1], loss])[np.minimum(steps, len(loss))]
         # The norm logged with step s + 1 is that of the batch that follows step s.
         taken["grad_norm"] = np.concatenate([norm, none])[np.minimum(steps, len(norm))]
+    if latents is not None:
+        read = torch.from_numpy(np.asarray(arrays["activations"][:, latents.sae.layer], np.float32))
+        shown = latents.activity(read, probe.harmful).numpy()
+        taken |= {"latents": shown[0], "latents_random": shown[1:]}
     return Readings(
         steps=steps, drifts=found.drifts, drift_twins=found.twins, shift=found.shift,
         direction=found.direction, random_directions=found.random_directions, forecast=forecast,
@@ -178,9 +198,11 @@ def readings_of(
 
 def _run(store: ZooStore, bases: _Bases, row: Mapping[str, Any], forecast: float | None) -> Run:
     name, base = str(row["member"]), str(row["base"])
-    site, probe = bases.of(base)
+    site = bases.of(base)
     try:
-        readings = readings_of(store.stream(name), site, probe, seed=0, forecast=forecast)
+        readings = readings_of(
+            store.stream(name), site.index, site.probe, 0, forecast, site.latents
+        )
     except (KeyError, IndexError, RuntimeError) as error:
         raise DataError(f"the streams of {name} do not fit the zoo", got=str(error)[:80]) from None
     known = {key: stream for key, stream in STREAMS.items() if stream.known(readings)}

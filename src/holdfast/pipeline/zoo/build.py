@@ -17,7 +17,7 @@ from holdfast.core.seeds import derive
 from holdfast.models.loaded import LoadedModel
 from holdfast.organisms.harbor import contrast
 from holdfast.organisms.harbor import zoo as recipes
-from holdfast.pipeline.zoo import outcome
+from holdfast.pipeline.zoo import latents, outcome
 from holdfast.pipeline.zoo.members import BATCH, ROWS, Member, chosen
 from holdfast.pipeline.zoo.probe import Probe, open_probe, write_probe
 from holdfast.pipeline.zoo.store import ZooStore
@@ -34,7 +34,7 @@ from holdfast.vault.manifest import describe
 
 def build(
     folder: Path, bases: Sequence[Path], *, members: str | None = None, workers: int = 1,
-    minutes: float = float("inf"), progress: Progress = no_progress,
+    minutes: float = float("inf"), saes: Sequence[Path] = (), progress: Progress = no_progress,
 ) -> int:  # fmt: skip
     """Train what the store does not hold yet; return how many of the wanted members it holds.
 
@@ -46,10 +46,11 @@ def build(
         members: patterns of `zoo_members.chosen`; all where absent.
         workers: processes.
         minutes: no member is started after so long.
+        saes: SAEs of the bases, in their order; the shipped base has its own.
         progress: told about each member.
 
     Raises:
-        UsageError: no such member, or two bases are the same.
+        UsageError: no such member, two bases are the same, or an SAE does not fit its base.
         IntegrityError: the store belongs to other bases.
     """
     digests = [describe(base).model_digest for base in bases]
@@ -71,7 +72,17 @@ def build(
     finally:
         for process in others:
             process.join()
-    return len(ZooStore(folder).finished() & set(wanted))
+    store = ZooStore(folder)
+    with store.alone():
+        for index, base in enumerate(bases):
+            given = saes[index] if index < len(saes) else None
+            latents.keep(latents.folder_of(folder, map_name(index)), base, given)
+    return len(store.finished() & set(wanted))
+
+
+def map_name(index: int) -> str:
+    """Folder of the map of base `index` in a store."""
+    return "map" if index == 0 else f"map-{index}"
 
 
 def fill(
@@ -112,7 +123,7 @@ class _Base:
     """A base with its probe and its own answers, asked once for each set of prompts."""
 
     def __init__(self, store: ZooStore, source: Path, index: int) -> None:
-        name = "map" if index == 0 else f"map-{index}"
+        name = map_name(index)
         self.source = source
         self.probe: Probe = open_probe(source, store.folder / name)
         write_probe(self.probe, {self.probe.base.digest: name}, store.folder)

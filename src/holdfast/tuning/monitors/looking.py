@@ -20,6 +20,7 @@ from holdfast.models.loaded import LoadedModel
 from holdfast.models.scoring import opening_scores, refusal_margin
 from holdfast.tuning.monitors.blame import Batches
 from holdfast.tuning.monitors.gradient import Gradient, answer_gradient, cosine, trainable
+from holdfast.tuning.monitors.readings import Array
 from holdfast.tuning.monitors.watch import Seen, Watch
 
 GRADIENT = 16
@@ -57,14 +58,15 @@ class Looking:
         openings: starts of answers, refusals first.
         refusals: how many of them are refusals.
         sight: what the safety map tells.
+        latents: whether an SAE's latents are read.
 
     Raises:
-        UsageError: a stream needs the safety map and none is given.
+        UsageError: a stream needs the safety map, or an SAE, and none is given.
     """
 
     def __init__(
         self, watch: Watch, harmful: Sequence[Messages], openings: Sequence[str], refusals: int, *,
-        sight: Sight | None, batch_size: int = 64,
+        sight: Sight | None, latents: bool = False, batch_size: int = 64,
     ) -> None:  # fmt: skip
         mapped = {"margin_ablated", "drifts"} & watch.needs
         if mapped and sight is None:
@@ -72,6 +74,8 @@ class Looking:
                 "the combined monitor needs a safety map", got="probe prompts alone",
                 next_step="pass safety_map and the ProbeSet picked from it",
             )  # fmt: skip
+        if "latents" in watch.needs and not latents:
+            raise UsageError("the combined monitor needs an SAE", next_step="name it: monitor.sae")
         self.watch, self.sight = watch, sight
         self._harmful, self._openings, self._refusals = list(harmful), list(openings), refusals
         self._batch = batch_size
@@ -103,8 +107,9 @@ class Looking:
         self._batches.step = step
 
     def look(
-        self, live: LoadedModel, step: int, margins: Tensor, kl: Tensor, drifts: dict[str, float]
-    ) -> Seen:
+        self, live: LoadedModel, step: int, margins: Tensor, kl: Tensor, drifts: dict[str, float],
+        latents: Array | None = None,
+    ) -> Seen:  # fmt: skip
         """Measure what is missing and score; call it inside `quiet_eval`.
 
         Args:
@@ -113,8 +118,11 @@ class Looking:
             margins: [P] refusal margins.
             kl: [P] first-token KL, in nats.
             drifts: by "drift@site".
+            latents: [2] activity of harmful latents, where there is an SAE.
         """
         rows = {"margin": margins.tolist(), "kl_first": kl.clamp(min=0).tolist()}
+        if latents is not None:
+            rows["latents"] = latents.tolist()
         here: dict[str, float] = {}
         if self.sight is not None:
             end = "@" + self.sight.site

@@ -38,6 +38,11 @@ class Readings:
     """[d] the base's refusal direction at that site, of norm 1."""
     random_directions: Array | None = None
     """[R, d] directions of permuted labels there, of norm 1: shaped like the prompts' spread."""
+    latents: Array | None = None
+    """[T, 2] mean activity of an SAE's harmful latents on harmful and on harmless prompts, in the
+    unit of the residual stream."""
+    latents_random: Array | None = None
+    """[R, T, 2] the same of as many latents chosen by permuted labels."""
     forecast: float | None = None
     """Harm that was expected before training, in [0, 1]."""
     loss: Array | None = None
@@ -64,7 +69,8 @@ class Readings:
                 "the observations of a run are out of order", got=str(self.steps[:6].tolist()),
                 expected="ascending steps from 0, the base",
             )  # fmt: skip
-        for name in ("margin", "margin_ablated", "kl_first", "loss", "alignment", "cheap_refusal"):
+        for name in ("margin", "margin_ablated", "kl_first", "latents", "loss", "alignment",
+                     "cheap_refusal"):  # fmt: skip
             found = getattr(self, name)
             if found is not None and len(found) != t:
                 raise DataError(

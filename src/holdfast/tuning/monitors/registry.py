@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from holdfast.core.errors import UsageError
 from holdfast.core.registry import nearest
-from holdfast.tuning.monitors import causal, drifts, gradients, margins, plain, residual
+from holdfast.tuning.monitors import causal, drifts, gradients, latents, margins, plain, residual
 from holdfast.tuning.monitors.stream import Stream
 
 STREAMS: dict[str, Stream] = {
     stream.name: stream
-    for family in (margins, causal, gradients, drifts, residual, plain)
+    for family in (margins, causal, gradients, drifts, residual, latents, plain)
     for stream in family.STREAMS
 }
 

@@ -15,7 +15,7 @@ from holdfast.tuning.monitors.parameters import MonitorParameters
 from holdfast.tuning.monitors.readings import Array, Readings
 from holdfast.tuning.monitors.registry import get
 
-_ROWS = ("margin", "margin_ablated", "kl_first")
+_ROWS = ("margin", "margin_ablated", "kl_first", "latents")
 
 
 class Seen(NamedTuple):
@@ -91,7 +91,8 @@ class Watch:
         Args:
             step: a step that was due.
             drifts: "drift" -> value at the fixed site.
-            rows: of `needs`: `margin`, `margin_ablated`, `kl_first`, one number per probe prompt.
+            rows: of `needs`: `margin`, `margin_ablated`, `kl_first`, one number per probe prompt;
+                `latents`, two.
         """
         if step in self._steps:  # an observation repeated after a resume replaces the first
             self._cut(self._steps.index(step))
