@@ -21,6 +21,12 @@ DRIFT_TITLES = {
     "interference_growth": "Interference growth",
     "subspace_rotation": "Subspace rotation",
 }
+LATENTS = {
+    "latents-lost": ("Harmful latents lost", "Share of what the SAE's harmful latents show on "
+                     "harmful prompts in the base that is gone."),
+    "latents-risen": ("Harmful latents on harmless prompts", "Their rise there, as a share of what "
+                      "the base shows on harmful prompts."),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,12 +93,12 @@ def monitor_panels(run: Run) -> list[Panel]:
     ]  # fmt: skip
     panels = []
     for title, note, y_label, share, take in shown:
-        lines = [s for arm in run.arms.values() if (s := _line(arm, take))]
+        lines = _lines(run, take)
         if lines:
             panels.append(
                 Panel(title, note, y_label, lines=lines, alarms=_alarms(run), share=share)
             )
-    scored = [s for arm in run.arms.values() if (s := _score(arm))]
+    scored = _lines(run, _score)
     if scored:
         panels.append(
             Panel(
@@ -101,19 +107,27 @@ def monitor_panels(run: Run) -> list[Panel]:
                 alarms=_alarms(run), fires=1.0,
             )
         )  # fmt: skip
+    for stream, (title, note) in LATENTS.items():
+        lines = _lines(run, _latent(stream))
+        if lines:
+            panels.append(
+                Panel(title, note, "share of the base's", lines=lines, alarms=_alarms(run))
+            )
     return panels
 
 
-def _score(arm: Arm) -> Series | None:
-    points = [
-        (p.step, p.score / p.score_threshold)
-        for p in (arm.training.trajectory if arm.training else ())
-        if p.score is not None and p.score_threshold
-    ]
-    points = points[:: max(1, len(points) // MAX_POINTS)]
-    if not points:
-        return None
-    return Series(arm.name, [step for step, _ in points], [value for _, value in points])
+def _score(point: MonitorPoint) -> float | None:
+    limit = point.score_threshold
+    return point.score / limit if point.score is not None and limit else None
+
+
+def _latent(stream: str) -> Callable[[MonitorPoint], float | None]:
+    return lambda point: point.latents.get(stream)
+
+
+def _lines(run: Run, take: Callable[[MonitorPoint], float | None]) -> list[Series]:
+    """A line for every arm in which some look measured what `take` gives."""
+    return [line for arm in run.arms.values() if (line := _line(arm, take))]
 
 
 def drift_panels(run: Run) -> list[Panel]:
@@ -144,14 +158,15 @@ def rate_panels(run: Run) -> list[Panel]:
     ]
 
 
-def _line(arm: Arm, take: Callable[[MonitorPoint], float]) -> Series | None:
-    points = arm.training.trajectory if arm.training else ()
-    if not points:
+def _line(arm: Arm, take: Callable[[MonitorPoint], float | None]) -> Series | None:
+    trajectory = arm.training.trajectory if arm.training else ()
+    seen = [(p, value) for p in trajectory if (value := take(p)) is not None]
+    if not seen:
         return None
-    stride = max(1, len(points) // MAX_POINTS)
-    last = len(points) - 1
-    kept = [p for i, p in enumerate(points) if i % stride == 0 or i == last or p.alarm]
-    return Series(arm.name, [p.step for p in kept], [take(p) for p in kept])
+    stride = max(1, len(seen) // MAX_POINTS)
+    last = len(seen) - 1
+    kept = [(p, v) for i, (p, v) in enumerate(seen) if i % stride == 0 or i == last or p.alarm]
+    return Series(arm.name, [p.step for p, _ in kept], [v for _, v in kept])
 
 
 def _alarms(run: Run) -> dict[str, list[int]]:
@@ -163,14 +178,9 @@ def _alarms(run: Run) -> dict[str, list[int]]:
 
 
 def _drift_panel(run: Run, drift: str, site: str) -> Panel:
-    lines, points, seen = [], [], list[DriftValue]()
+    points, seen = [], list[DriftValue]()
+    lines = _lines(run, lambda point: point.drifts.get(f"{drift}@{site}"))
     for arm in run.arms.values():
-        name = f"{drift}@{site}"
-        trajectory = arm.training.trajectory if arm.training else ()
-        watched = [(p.step, p.drifts[name]) for p in trajectory if name in p.drifts]
-        watched = watched[:: max(1, len(watched) // MAX_POINTS)]
-        if watched:
-            lines.append(Series(arm.name, [w[0] for w in watched], [w[1] for w in watched]))
         measured = [
             (r.step, d) for r in arm.drifts for d in r.drifts if (d.drift, d.site) == (drift, site)
         ]

@@ -22,7 +22,13 @@ def _blaming(run: Path) -> Path:
         rows=(BlamedRow(step=11, row=173, push=0.25), BlamedRow(step=12, row=-1, push=0.1)),
     )  # fmt: skip
     points = tuple(
-        p.model_copy(update={"score": 0.1 * p.step, "score_threshold": 2.0})
+        p.model_copy(
+            update={
+                "score": 0.1 * p.step,
+                "score_threshold": 2.0,
+                "latents": {"latents-lost": 0.01 * p.step} if p.step % 5 == 0 else {},
+            }
+        )
         for p in record.trajectory
     )
     record.model_copy(update={"alarms": (blamed,), "trajectory": points}).save(path)
@@ -42,6 +48,11 @@ def test_an_alarm_names_what_and_whom_it_blames(
     assert panel.fires == 1.0
     assert panel.lines[0].values[-1] == 0.1 * panel.lines[0].steps[-1] / 2.0
     assert "fires above" in panel.description
+    lost = next(p for p in panels.monitor_panels(run) if p.title == "Harmful latents lost")
+    assert [line.arm for line in lost.lines] == ["plain"]
+    assert lost.lines[0].values == [0.01 * step for step in lost.lines[0].steps]
+    assert set(lost.lines[0].steps) == {0, 5, 10, 15, *range(20, 61, 10)}
+    assert all("harmless prompts" not in p.title for p in panels.monitor_panels(run))
     page = html.render(run)
     assert "harmful/fraud" in page
     assert "<script>window.hacked" not in page
