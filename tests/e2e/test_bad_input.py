@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from holdfast.core import files
+from holdfast.geometry.sae.autoencoder import SparseAutoencoder
+from holdfast.geometry.sae.read import write
 from holdfast.organisms import harbor
 
 from .conftest import Cli, write_plan
@@ -65,6 +68,21 @@ def test_a_corrupted_checkpoint(tmp_path: Path, cli: Cli) -> None:
     code, _, error = cli("run", plan, "--out", tmp_path / "run", "--vault", tmp_path / "vault")
     assert (code, one_sentence(error)) == (1, True), error
     assert "model.safetensors" in error
+
+
+def test_an_sae_that_is_not_of_the_base(tmp_path: Path, cli: Cli) -> None:
+    """Refused before any training: too narrow, and no SAE at all."""
+    narrow = SparseAutoencoder(
+        torch.eye(8), torch.zeros(8), torch.eye(8), torch.zeros(8), "relu", site="resid_post.1"
+    )
+    write(narrow, tmp_path / "narrow")
+    (tmp_path / "none").mkdir()
+    for name, part in (("narrow", "width 8"), ("none", "none")):
+        plan = write_plan(tmp_path, model__sae=name)
+        code, _, error = cli("run", plan, "--out", tmp_path / name, "--vault", tmp_path / "vault")
+        assert (code, one_sentence(error)) == (2, True), error
+        assert part in error
+        assert not (tmp_path / name / "arms").exists()
 
 
 def test_an_unknown_judge(tmp_path: Path, cli: Cli) -> None:

@@ -43,7 +43,7 @@ def kill_when(process: subprocess.Popen[str], sign: Path, *, grace: float = 0.0)
 def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that was killed twice on its way."""
     folder = tmp_path_factory.mktemp("story")
-    plan, out, vault = write_plan(folder), folder / "run", folder / "vault"
+    plan, out, vault = write_plan(folder, model__sae="harbor"), folder / "run", folder / "vault"
     # In the middle of evaluation: the cache of answers is being written, no completions yet.
     assert kill_when(start(plan, out, vault), out / "answers.cache")
     before = finished(out)
@@ -93,6 +93,17 @@ def test_the_protection_really_acted(story: Path) -> None:
     assert plain["protected_steps"] == 0
     assert protected["protected_steps"] > 0
     assert sum(choice["chosen"] for choice in protected["scales"]) == 1
+
+
+def test_the_sae_of_the_base_served_audit_and_monitor(story: Path) -> None:
+    audit = json.loads((story / "audit" / "audit.json").read_text("utf-8"))
+    assert "spillover-alone" in {score["name"] for score in audit["scores"]}
+    for arm in ("plain", "protected"):
+        trajectory = json.loads((story / f"arms/{arm}/training.json").read_text())["trajectory"]
+        seen = [point["latents"] for point in trajectory if point["latents"]]
+        assert seen[0] == pytest.approx({"latents-lost": 0.0, "latents-risen": 0.0}, abs=1e-5)
+        assert abs(seen[-1]["latents-lost"]) > 1e-4, arm
+    assert "Harmful latents lost" in (story / "report.html").read_text("utf-8")
 
 
 def test_running_it_again_does_nothing_and_says_the_same(story: Path, cli: Cli) -> None:

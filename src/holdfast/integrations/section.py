@@ -32,6 +32,9 @@ class Section(Config):
     map: str = ""
     """Folder of the base's safety map (`holdfast map`): for the monitor and for the protections
     that act on its subspaces."""
+    sae: str = ""
+    """SAE of the base whose harmful latents the monitor watches: its file or folder, or `harbor`;
+    it needs `map`."""
     buffer: str = ""
     """Harmful prompts of the safety buffer: a suite spec, JSON Lines, or `harbor`."""
     openings: str = "default"
@@ -67,6 +70,8 @@ def read_section(value: Any, *, source: str) -> Section:
         found.append("'protect: auto' needs 'map', whose prompts it watches")
     if section.monitor != MonitorConfig() and not section.map:
         found.append("'monitor' needs 'map', whose prompts it watches")
+    if section.sae and not section.map:
+        found.append("'sae' needs 'map', whose prompts tell which latents are harmful")
     if found:
         raise ConfigError(f"section '{KEY}' of {source}", found)
     return section
@@ -103,7 +108,7 @@ def _monitor(section: Section, fitted: FittedMap) -> Monitor:
     probe = ProbeSet.pick(fitted, seed=section.seed, harmful=watch.probes, harmless=watch.probes)
     rule = AlarmRule(watch.rise, watch.min_prompts)
     return Monitor.of(
-        probe, read_openings(section.openings), fitted, rule=rule, sae=read_sae(watch.sae)
+        probe, read_openings(section.openings), fitted, rule=rule, sae=read_sae(section.sae)
     )
 
 

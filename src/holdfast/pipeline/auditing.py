@@ -28,11 +28,14 @@ def audit_rows(run: Run, prepared: Prepared, plans: Plans) -> AuditRecord | None
         "contrast": contrast_digest(prepared.contrast), "openings": prepared.openings.digest(),
         "settings": settings.model_dump_json(), "judge": run.plan.evaluate.judge,
     }  # fmt: skip
+    if prepared.sae is not None:
+        inputs["sae"] = prepared.sae.digest()
     folder = run.store.path(AUDIT)
     if not run.store.finished(AUDIT, inputs):
         model = AuditModel(
-            run.base, prepared.contrast, prepared.openings, judge=make(run.plan.evaluate.judge)
-        )
+            run.base, prepared.contrast, prepared.openings,
+            judge=make(run.plan.evaluate.judge), encoder=prepared.sae,
+        )  # fmt: skip
         audit(
             run.store.path("data/train.jsonl"), out=folder, model=model,
             prompts=suite_prompts((s.name, s.prompts) for s in plans.full.suites),

@@ -43,6 +43,9 @@ class ModelSection(Config):
     """`auto` takes a GPU where there is one."""
     trust_remote_code: bool = False
     """Run code that lies in the model's repository. Off, unless you have read that code."""
+    sae: str = ""
+    """File or folder of a sparse autoencoder of this model, or `harbor`: the audit scores rows by
+    its features, the monitor watches its harmful latents."""
 
 
 class DataSection(Config):
@@ -200,8 +203,8 @@ class Plan(Config):
             content.pop("audit", None)
         if self.forecast:
             content.pop("forecast", None)
-        if not self.monitor.sae:
-            content["monitor"].pop("sae", None)
+        if not self.model.sae:
+            content["model"].pop("sae", None)
         return content
 
     def digest(self) -> str:
@@ -229,7 +232,9 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
     suites = tuple(s.model_copy(update={"spec": resolve(s.spec)}) for s in plan.evaluate.suites)
     return plan.model_copy(
         update={
-            "model": plan.model.model_copy(update={"source": resolve(plan.model.source)}),
+            "model": plan.model.model_copy(
+                update={k: resolve(getattr(plan.model, k)) for k in ("source", "sae")}
+            ),
             "data": plan.data.model_copy(update={"source": resolve(plan.data.source)}),
             "map": plan.map.model_copy(
                 update={
@@ -237,9 +242,7 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
                 }
             ),
             "evaluate": plan.evaluate.model_copy(update={"suites": suites}),
-            "monitor": plan.monitor.model_copy(
-                update={k: resolve(getattr(plan.monitor, k)) for k in ("detector", "sae")}
-            ),
+            "monitor": plan.monitor.model_copy(update={"detector": resolve(plan.monitor.detector)}),
             "policy": resolve(plan.policy),
         }
     )

@@ -57,7 +57,7 @@ class Prepared:
     buffer: list[Messages]
     """Harmful prompts that the protection replays."""
     sae: SparseAutoencoder | None = None
-    """SAE of the base that the monitor looks through."""
+    """SAE of the base, for audit and monitor."""
     judge: TaskJudge | None = None
     """Accepts an answer to a training prompt, or not; where the rows are pairs."""
 
@@ -82,8 +82,8 @@ def prepare(run: Run) -> Prepared:
 
 
 def _sae(run: Run) -> SparseAutoencoder | None:
-    """The monitor's SAE; one that cannot be of the base is refused before anything is trained."""
-    found = read_sae(run.plan.monitor.sae)
+    """The base's SAE; one that cannot be its own is refused before anything is trained."""
+    found = read_sae(run.plan.model.sae)
     if found is not None:
         check_fits(found, run.base)
     return found

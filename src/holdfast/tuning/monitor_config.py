@@ -26,9 +26,6 @@ class MonitorConfig(Config):
     """Prompts that must have turned at least."""
     probes: int = Field(24, ge=1)
     """Harmful probe prompts, and as many harmless ones for the drifts."""
-    sae: str = ""
-    """File or folder of a sparse autoencoder of the base, or `harbor`: its harmful latents are
-    watched too; none where empty."""
     detector: str = Field("share", min_length=1)
     """What raises the alarm: `share`, that rise; `combined`, the shipped combined monitor; or a
     file with parameters of one's own (docs/monitors.md)."""

@@ -29,6 +29,7 @@ def test_all_faults_are_listed_with_the_nearest_key():
         ({"protect": "replay_kl"}, "'buffer'"),
         ({"protect": "auto", "buffer": "harbor"}, "'map'"),
         ({"protect": "frozen_layers", "monitor": {"on_alarm": "stop"}}, "'map'"),
+        ({"protect": "frozen_layers", "sae": "harbor"}, "'sae' needs 'map'"),
         (["replay_kl"], "not a mapping"),
     ],
 )

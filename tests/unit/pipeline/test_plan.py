@@ -36,7 +36,7 @@ def test_the_template_states_defaults_where_it_does_not_say_otherwise() -> None:
 def test_all_faults_are_listed_with_the_nearest_name() -> None:
     content = shipped("harbor.yaml")
     content["trian"] = {}
-    content["model"] = {"sauce": "harbor", "source": "harbor"}
+    content["model"] = {"sorce": "harbor", "source": "harbor"}
     content["seed"] = "soon"
     with pytest.raises(ConfigError) as caught:
         parse(Plan, content, source="plan.yaml")
@@ -73,3 +73,12 @@ def test_relative_paths_are_relative_to_the_plan(tmp_path: Path) -> None:
 def test_the_digest_names_the_run() -> None:
     assert quickstart_plan(seed=0).digest() == quickstart_plan(seed=0).digest()
     assert quickstart_plan(seed=0).digest() != quickstart_plan(seed=1).digest()
+
+
+def test_a_plan_without_an_sae_keeps_its_digest() -> None:
+    """Runs that began before plans could name one go on."""
+    plan = quickstart_plan(seed=0)
+    assert "sae" not in plan.model_dump(mode="json")["model"]
+    named = plan.model_copy(update={"model": plan.model.model_copy(update={"sae": "harbor"})})
+    assert named.model_dump(mode="json")["model"]["sae"] == "harbor"
+    assert named.digest() != plan.digest()

@@ -24,6 +24,7 @@ from holdfast.pipeline.forecast import bench
 from holdfast.pipeline.forecast.design import Case, outcomes
 from holdfast.pipeline.forecast.measure import Reader, first_order, read, read_rows
 from holdfast.pipeline.zoo.members import chosen
+from holdfast.pipeline.zoo.probe import map_name
 from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.vault.manifest import describe
 
@@ -54,6 +55,7 @@ def measure(
     path = folder / SIGNALS
     known = _known(path)
     wanted = [m for m in store.members() if not split or m["split"] in split.split(",")]
+    _same_bases(bases, wanted)
     readers: dict[int, Reader] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -150,13 +152,24 @@ def _word_shares(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {word: count / len(rows) for word, count in counts.most_common(COMMON)}
 
 
+def _same_bases(bases: list[Path], members: list[dict[str, Any]]) -> None:
+    """Refuse a base that is not the build's, even where nothing has to be read on it any more."""
+    digests = {member["base_index"]: member["base"] for member in members}
+    for index, base in enumerate(bases):
+        if index in digests and describe(base).model_digest != digests[index]:
+            raise UsageError(
+                f"{base} is not the zoo's base {index}", expected=f"the base {digests[index][:12]}",
+                next_step="give the bases of the build with --base, in the same order",
+            )  # fmt: skip
+
+
 def _reader(folder: Path, bases: list[Path], index: int, digest: str) -> Reader:
-    if index >= len(bases) or describe(bases[index]).model_digest != digest:
+    if index >= len(bases):
         raise UsageError(
             f"the zoo's base {index} is missing", expected=f"the base {digest[:12]}",
             next_step="give the bases of the build with --base, in the same order",
         )  # fmt: skip
-    fitted = FittedMap.load(folder / ("map" if index == 0 else f"map-{index}"))
+    fitted = FittedMap.load(folder / map_name(index))
     openings = parse_openings(contrast.openings())
     return Reader.of(load(bases[index], device="cpu"), fitted, openings, seed=0)
 

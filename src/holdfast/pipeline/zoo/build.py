@@ -19,7 +19,7 @@ from holdfast.organisms.harbor import contrast
 from holdfast.organisms.harbor import zoo as recipes
 from holdfast.pipeline.zoo import latents, outcome
 from holdfast.pipeline.zoo.members import BATCH, ROWS, Member, chosen
-from holdfast.pipeline.zoo.probe import Probe, open_probe, write_probe
+from holdfast.pipeline.zoo.probe import Probe, map_name, open_probe, write_probe
 from holdfast.pipeline.zoo.store import ZooStore
 from holdfast.pipeline.zoo.streams import Recorder
 from holdfast.tuning.artefacts import open_result
@@ -78,11 +78,6 @@ def build(
             given = saes[index] if index < len(saes) else None
             latents.keep(latents.folder_of(folder, map_name(index)), base, given)
     return len(store.finished() & set(wanted))
-
-
-def map_name(index: int) -> str:
-    """Folder of the map of base `index` in a store."""
-    return "map" if index == 0 else f"map-{index}"
 
 
 def fill(

@@ -86,6 +86,11 @@ class Probe:
         return self.fitted.array("direction", self.fitted.sites[0].name)
 
 
+def map_name(index: int) -> str:
+    """Folder of the map of base `index` in a store."""
+    return "map" if index == 0 else f"map-{index}"
+
+
 def open_probe(source: Path, folder: Path, *, progress: Progress = no_progress) -> Probe:
     """The probe of a base; its map is fitted into `folder`, or read from there.
 

@@ -75,7 +75,7 @@ class Looking:
                 next_step="pass safety_map and the ProbeSet picked from it",
             )  # fmt: skip
         if "latents" in watch.needs and not latents:
-            raise UsageError("the combined monitor needs an SAE", next_step="name it: monitor.sae")
+            raise UsageError("the combined monitor needs an SAE", next_step="name it: model.sae")
         self.watch, self.sight = watch, sight
         self._harmful, self._openings, self._refusals = list(harmful), list(openings), refusals
         self._batch = batch_size
