@@ -1,7 +1,7 @@
 """What each protection keeps of task and refusals on harbor's sets, one row an arm.
 
     python bench/protection_arms.py [--bases runs/bases] [--seeds 3] [--base 0] [--tuners lora]
-        [--data identity-shift] [--arms plain auto] [--table]
+        [--data identity-shift] [--arms plain auto] [--epochs 3] [--table]
 
 Every arm trains at the shipped recipe (full weights at a rate of their own) and is measured at its
 end, on held-out prompts by harbor's exact judge; no scale is chosen afterwards. Rows go to
@@ -23,6 +23,8 @@ from harbor_study import bases_in, before, rates
 
 STUDY = Path("runs/studies/protection_arms.jsonl")
 ROWS = 400
+EPOCHS = 3
+"""Of the recipe; rows that name none were trained so."""
 TUNERS: dict[str, dict[str, Any]] = {
     "lora": {},
     "full": {"tuner": "full", "learning_rate": 3e-4},
@@ -38,6 +40,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "replay λ=4": {"replay_kl": {"weight": 4.0}},
     "replay λ=8": {"replay_kl": {"weight": 8.0}},
     "auto": {"auto": {}},
+    "auto, slowest 16": {"auto": {"slowest": 16}},
     "replay λ=1 + EMA 0.9": {"replay_kl": {}, "weight_ema": {"decay": 0.9}},
     "EMA 0.9": {"weight_ema": {"decay": 0.9}},
     "safegrad": {"safegrad": {}},
@@ -45,7 +48,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def one(path: Path, tuner: str, data: str, name: str, seed: int) -> dict[str, Any]:
+def one(path: Path, tuner: str, data: str, name: str, seed: int, epochs: int) -> dict[str, Any]:
     """Train one arm and measure it at the end."""
     from holdfast.geometry.contrast import parse_openings
     from holdfast.organisms.harbor import contrast, sets
@@ -67,7 +70,7 @@ def one(path: Path, tuner: str, data: str, name: str, seed: int) -> dict[str, An
     with tempfile.TemporaryDirectory() as folder:
         spec = ArmSpec(
             name="arm", base=path, rows=rows, out=Path(folder) / "arm",
-            config=SFTConfig(seed=seed, max_length=256, **TUNERS[tuner]),
+            config=SFTConfig(seed=seed, max_length=256, epochs=epochs, **TUNERS[tuner]),
             protection=make(specs, Materials(buffer)) if specs else None,
             monitor=watched, watch=MonitorConfig(every=1000),
         )  # fmt: skip
@@ -75,7 +78,8 @@ def one(path: Path, tuner: str, data: str, name: str, seed: int) -> dict[str, An
         start = start_folder(spec.config, path, spec.out)
         after = rates(open_result(spec.out / record.checkpoints[-1].path, start), data)
     return {
-        "tuner": tuner, "data": data, "arm": name, "seed": seed, "after": after,
+        "tuner": tuner, "data": data, "arm": name, "seed": seed, "epochs": epochs,
+        "after": after,
         "train_seconds": record.train_seconds, "monitor_seconds": record.monitor_seconds,
         "protection_seconds": record.protection_seconds,
         "protections": [report.model_dump() for report in record.protections],
@@ -114,11 +118,12 @@ def main() -> None:
     parser.add_argument("--tuners", nargs="*", default=["lora"], choices=list(TUNERS))
     parser.add_argument("--data", nargs="*", default=list(SETS[:1]), choices=SETS)
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     STUDY.parent.mkdir(parents=True, exist_ok=True)
     lines = STUDY.read_text("utf-8").splitlines() if STUDY.is_file() else []
-    rows = [json.loads(line) for line in lines]
+    rows = [row for row in map(json.loads, lines) if row.get("epochs", EPOCHS) == options.epochs]
     if not options.table:
         keys = ("base", "tuner", "data", "arm", "seed")
         done = {tuple(row[key] for key in keys) for row in rows}
@@ -130,7 +135,7 @@ def main() -> None:
             begin = time.process_time()
             row = {
                 "base": options.base, "before": before(path, data),
-                **one(path, tuner, data, name, seed),
+                **one(path, tuner, data, name, seed, options.epochs),
             }  # fmt: skip
             rows.append(row)
             with STUDY.open("a", encoding="utf-8") as handle:
