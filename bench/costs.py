@@ -1,6 +1,6 @@
 """What Holdfast costs, side by side in one run, on the embedded model.
 
-    python bench/costs.py [--steps 400] [--rounds 3] [--only training]
+    python bench/costs.py [--steps 400] [--rounds 3] [--only training] [--give-back]
 
 Prints three ratios: training step time with the monitor and with the protection over plain TRL;
 throughput of our generation over `transformers.generate` called by hand at the same batch size; the
@@ -9,8 +9,9 @@ safety map over the bare forward passes that it needs. CPU seconds; the median o
 The training arms run side by side: a process each, of which one at a time makes one step, so that
 whatever the machine does meanwhile happens to all of them. A step is what the trainer's loop takes:
 what is prepared once before it is not a step's. Beside the ratio stands what monitor and protection
-took within their own run, preparation included. Freed memory is kept (`kept_memory`): which steps
-give it back and fetch it again is luck, and cost one of four equal runs up to 15 % more.
+took within their own run, preparation included, and among the arms stands plain TRL a second time:
+what differs there is noise. Freed memory is kept (`kept_memory`), or given back by `--give-back`
+as glibc does by default: which steps fetch it again is luck and can cost more than a protection.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> 
         "auto": lambda: Controller(ControllerConfig(), buffer, fitted.record.floors),
         "guard": lambda: SubspaceGuard.build(SubspaceGuardConfig(), Materials(buffer, fitted)),
     }
-    arms = {"plain TRL": (False, ""), "with monitor": (True, ""),
+    arms = {"plain TRL": (False, ""), "plain TRL, again": (False, ""), "with monitor": (True, ""),
             "with the subspace guard": (False, "guard"),
             "with replay_kl": (False, "replay_kl"), "with auto, the default, and monitor":
             (True, "auto")}  # fmt: skip
@@ -241,9 +242,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["training"])
+    parser.add_argument("--give-back", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    kept_memory()
+    if not options.give_back:
+        kept_memory()
     loaded = load(harbor.weights_dir())
     rows, openings = contrast_rows(), parse_openings(contrast.openings())
     print("| what | arm | cost | ratio |")
