@@ -158,10 +158,16 @@ def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> 
             ).start()  # fmt: skip
             theirs.close()
         turns[0].release()
-        return {name: ends[name].recv() for name in order}  # EOFError where an arm failed
+        found = {}
+        while len(found) < len(order):  # whoever is ready first: a failed arm ends with EOFError
+            for name in [name for name in order if name not in found]:
+                if ends[name].poll(0.1):
+                    found[name] = ends[name].recv()
+        return found
 
-    # Imports and first-use costs belong to nobody.
-    race(list(arms), SFTConfig(epochs=1, max_length=256), 200)
+    # Imports and first-use costs belong to nobody: they are made here, before any process forks.
+    for name in arms:
+        arm(name, SFTConfig(epochs=1, max_length=256), 40)
     rows_of = [race(list(arms) if turn % 2 == 0 else list(reversed(arms)))
                for turn in range(rounds)]  # fmt: skip
     steps = config.epochs * EPOCH

@@ -23,6 +23,8 @@ from harbor_study import bases_in, before, rates
 
 STUDY = Path("runs/studies/protection_arms.jsonl")
 ROWS = 400
+LARGEST = 256
+"""Prompts of the safety buffer; every protection takes the first of them that its settings name."""
 EPOCHS = 3
 """Of the recipe; rows that name none were trained so."""
 TUNERS: dict[str, dict[str, Any]] = {
@@ -40,6 +42,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "replay λ=4": {"replay_kl": {"weight": 4.0}},
     "replay λ=8": {"replay_kl": {"weight": 8.0}},
     "auto": {"auto": {}},
+    "auto, 256 prompts": {"auto": {"replay": {"buffer": 256}}},
     "auto, slowest 16": {"auto": {"slowest": 16}},
     "replay λ=1 + EMA 0.9": {"replay_kl": {}, "weight_ema": {"decay": 0.9}},
     "EMA 0.9": {"weight_ema": {"decay": 0.9}},
@@ -62,7 +65,7 @@ def one(path: Path, tuner: str, data: str, name: str, seed: int, epochs: int) ->
     from holdfast.tuning.protections.registry import config_of
     from holdfast.tuning.protections.stack import make
 
-    buffer: Any = [row["messages"] for row in contrast.replay_buffer(seed, 64)]
+    buffer: Any = [row["messages"] for row in contrast.replay_buffer(seed, LARGEST)]
     probes: Any = [row["messages"] for row in contrast.replay_buffer(seed + 1000, 24)]
     specs = [(kind, config_of(kind)(**options)) for kind, options in ARMS[name].items()]
     watched = Monitor.of(probes, parse_openings(contrast.openings())) if "auto" in name else None

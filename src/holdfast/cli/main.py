@@ -115,17 +115,15 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _invoke(arguments: list[str]) -> object:
-    """Run the command. Ctrl-C stays Ctrl-C where a library has wrapped it in an error of its own,
-    as pydantic does when it falls within one of our serializers.
+    """Run the command. Ctrl-C stays Ctrl-C where it fell within one of our serializers: pydantic
+    makes an error of its own of it, and does not always name the cause.
     """
     try:
         return cli.main(args=arguments, prog_name="holdfast", standalone_mode=False)
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
-            cause = cause.__cause__
+        serializing = type(error).__name__ == "PydanticSerializationError"
+        if serializing and KeyboardInterrupt.__name__ in str(error):
+            raise KeyboardInterrupt from error
         raise
 
 

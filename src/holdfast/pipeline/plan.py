@@ -45,7 +45,8 @@ class ModelSection(Config):
     """Run code that lies in the model's repository. Off, unless you have read that code."""
     sae: str = ""
     """File or folder of a sparse autoencoder of this model, or `harbor`: the audit scores rows by
-    its features, the monitor watches its harmful latents."""
+    its features, the monitor watches its harmful latents. `FILE#resid_post.L` where the file does
+    not say its site."""
 
 
 class DataSection(Config):
@@ -223,7 +224,7 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
 
     def resolve(value: str) -> str:
         prefix, colon, rest = value.rpartition(":")
-        path, mark, pin = rest.partition("#")  # a suite's file may name its digest
+        path, mark, pin = rest.partition("#")  # a suite's file may name its digest, an SAE its site
         candidate = folder / path
         if not path or not candidate.exists():
             return value

@@ -21,7 +21,7 @@ from holdfast.geometry.contrast import (
     parse_openings,
 )
 from holdfast.geometry.sae.autoencoder import SparseAutoencoder
-from holdfast.geometry.sae.fidelity import check_fits
+from holdfast.geometry.sae.fidelity import check_trained_on
 from holdfast.pipeline.context import Run
 from holdfast.pipeline.pairs import harbor_pairs, task_judge, user_pairs
 from holdfast.tuning.methods.spec import TaskJudge
@@ -85,7 +85,7 @@ def _sae(run: Run) -> SparseAutoencoder | None:
     """The base's SAE; one that cannot be its own is refused before anything is trained."""
     found = read_sae(run.plan.model.sae)
     if found is not None:
-        check_fits(found, run.base)
+        check_trained_on(found, run.base)
     return found
 
 
@@ -174,13 +174,16 @@ def _pair_suite(run: Run, pairs: list[dict[str, Any]]) -> Suite:
 
 
 def read_sae(spec: str) -> SparseAutoencoder | None:
-    """An SAE by its file or folder, `harbor`'s, or none for ""."""
+    """An SAE by its file or folder, with `#resid_post.L` where the file does not say its site;
+    `harbor`'s; or none for "".
+    """
     if not spec:
         return None
     from holdfast.geometry.sae.read import read
     from holdfast.organisms.harbor import sae_dir
 
-    return read(sae_dir() if spec == HARBOR else Path(spec))
+    path, _, site = spec.partition("#")
+    return read(sae_dir() if path == HARBOR else Path(path), site=site)
 
 
 def read_openings(source: str) -> Openings:

@@ -80,15 +80,16 @@ def test_interruption_says_that_work_is_kept(
     assert "same command continues" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("how", ["model_dump", "model_dump_json"])
 def test_an_interruption_within_a_serializer_is_still_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Interrupted(BaseModel):
         @model_serializer
         def _serialized(self) -> dict[str, str]:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.cli, "main", lambda **_: Interrupted().model_dump())
+    monkeypatch.setattr(cli.cli, "main", lambda **_: getattr(Interrupted(), how)())
     with pytest.raises(SystemExit) as end:
         cli.main(["run", "plan.yaml"])
     assert end.value.code == cli.EXIT_INTERRUPTED

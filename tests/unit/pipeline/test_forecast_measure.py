@@ -7,6 +7,7 @@ import pytest
 
 from holdfast.audit.forecast.signals import Probes
 from holdfast.audit.forecast.strata import Site
+from holdfast.core.errors import UsageError
 from holdfast.core.files import write_jsonl
 from holdfast.models.activations import last_prompt
 from holdfast.models.loading import load
@@ -16,8 +17,11 @@ from holdfast.pipeline.forecast.bench import told
 from holdfast.pipeline.forecast.design import features
 from holdfast.pipeline.forecast.make import open_forecaster
 from holdfast.pipeline.forecast.measure import Reader, first_order, read, read_rows
-from holdfast.pipeline.forecast.zoo import SIGNALS, _known
+from holdfast.pipeline.forecast.zoo import SIGNALS, _known, measure
+from holdfast.pipeline.zoo.store import ZooStore
+from holdfast.testing import tiny
 from holdfast.tuning.methods.sft.config import SFTConfig
+from holdfast.vault.manifest import describe
 
 ROWS = 400
 
@@ -104,3 +108,15 @@ def test_signals_of_another_version_are_read_again(tmp_path):
     new = {"member": "b", "values": {"canary": -1.0}, "first_order": {}}
     write_jsonl(path, [old, new])
     assert _known(path) == {"b": new}
+
+
+def test_a_base_of_another_zoo_is_refused_even_where_nothing_is_left_to_read(tmp_path):
+    base, other = (tiny.build(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 1)))
+    member = {"member": "m", "split": "test", "base_index": 0, "base": describe(base).model_digest}
+    ZooStore(tmp_path).add(member, {"step": np.arange(2)})
+    signals = {"member": "m", "values": {}, "first_order": {}}
+    write_jsonl(tmp_path / SIGNALS, [signals])
+    assert measure(tmp_path, [base]) == [signals | {"record": member}]
+    with pytest.raises(UsageError, match="not the zoo's base 0"):
+        measure(tmp_path, [other])
+    assert measure(tmp_path, [other], split="development") == []

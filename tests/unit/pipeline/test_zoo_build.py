@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from holdfast.core.errors import IntegrityError, UsageError
 from holdfast.geometry.contrast import ContrastRow
-from holdfast.geometry.sae.read import read
+from holdfast.geometry.sae.read import read, write
 from holdfast.organisms.harbor import sae_dir, weights_dir
 from holdfast.pipeline.zoo import build as zoo
 from holdfast.pipeline.zoo import latents as zoo_latents
@@ -98,13 +99,21 @@ def test_the_sae_of_a_base_is_kept_with_its_harmful_latents(tmp_path: Path) -> N
     base = describe(weights_dir()).model_digest
     assert zoo_latents.folder_of(tmp_path, "map-2") == tmp_path / "sae-2"
     other = tiny.build(tmp_path / "other", layers=2)
-    assert not zoo_latents.keep(tmp_path / "sae-1", other, None)  # the shipped SAE is harbor's
+    assert not zoo_latents.keep(tmp_path, "map-1", other, None)  # the shipped SAE is harbor's
     assert zoo_latents.open_latents(tmp_path / "sae-1", base) is None
     with pytest.raises(UsageError, match="does not fit"):
-        zoo_latents.keep(tmp_path / "sae-1", other, sae_dir())
+        zoo_latents.keep(tmp_path, "map-1", other, sae_dir())
+    strange = replace(read(sae_dir()), notes={"model": "0" * 64})
+    write(strange, tmp_path / "strange")
+    with pytest.raises(UsageError, match="another model's"):
+        zoo_latents.keep(tmp_path, "map", weights_dir(), tmp_path / "strange")
 
     folder = tmp_path / "sae"
-    assert zoo_latents.keep(folder, weights_dir(), None)
+    assert zoo_latents.keep(tmp_path, "map", weights_dir(), None)
+    assert zoo_latents.keep(tmp_path, "map", weights_dir(), sae_dir())  # the same, found there
+    write(replace(strange, b_dec=strange.b_dec + 1), tmp_path / "strange")
+    with pytest.raises(IntegrityError, match="another SAE"):
+        zoo_latents.keep(tmp_path, "map", weights_dir(), tmp_path / "strange")
     found = zoo_latents.open_latents(folder, base)
     assert found is not None
     assert found.sae.digest() == read(sae_dir()).digest()
@@ -117,6 +126,9 @@ def test_the_sae_of_a_base_is_kept_with_its_harmful_latents(tmp_path: Path) -> N
         path.write_text(wrong, "utf-8")
         with pytest.raises(IntegrityError, match="does not match its SAE"):
             zoo_latents.open_latents(folder, base)
+    (folder / "sae_weights.safetensors").unlink()
+    with pytest.raises(IntegrityError, match="does not match its SAE"):
+        zoo_latents.open_latents(folder, base)
 
 
 def test_bases_are_given_once_and_in_order(tmp_path: Path) -> None:
@@ -124,3 +136,5 @@ def test_bases_are_given_once_and_in_order(tmp_path: Path) -> None:
         zoo.build(tmp_path, [weights_dir(), weights_dir()])
     with pytest.raises(UsageError, match="other bases"):
         zoo.build(tmp_path, [weights_dir()], members="*.b1")
+    with pytest.raises(UsageError, match="more SAEs"):
+        zoo.build(tmp_path, [weights_dir()], saes=[sae_dir(), sae_dir()])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from holdfast.core.errors import UsageError
+from holdfast.core.errors import DataError, UsageError
 from holdfast.core.records import TrainingRecord
 from holdfast.geometry.contrast import ContrastRow, Openings
 from holdfast.geometry.drift import point
@@ -25,6 +26,8 @@ from holdfast.tuning.monitor import Monitor
 from holdfast.tuning.monitor_config import MonitorConfig
 from holdfast.tuning.monitors import blame, drift_series, gradient
 from holdfast.tuning.monitors.parameters import MonitorParameters
+from holdfast.tuning.monitors.readings import Readings
+from holdfast.tuning.monitors.registry import get
 from holdfast.tuning.monitors.watch import Watch, open_watch
 
 from .conftest import OPENINGS, PROMPTS
@@ -260,6 +263,30 @@ def test_a_score_may_read_harmful_latents(arm, mapped, dictionary) -> None:
     looks = {p.step: p.latents for p in record.trajectory}
     assert looks[0] == pytest.approx({"latents-lost": 0.0, "latents-risen": 0.0}, abs=1e-5)
     assert looks[4]["latents-lost"] != 0.0
+
+
+def test_an_sae_that_the_score_does_not_read_is_only_recorded(arm, mapped, dictionary) -> None:
+    """Most looks leave the latents out, and the score of the others does not miss them."""
+    frozen = parameters(
+        streams=("turning", "negative-share"), weights=(1.0, 1.0), scales=(1.0,) * 2
+    )
+    _, fitted, probe = mapped
+    monitor = Monitor.of(probe, _TEXTS, fitted, watch=Watch(frozen), sae=dictionary)
+    record = train(arm(monitor=monitor, watch=MonitorConfig(), settings={"epochs": 2}))
+    assert [p.step for p in record.trajectory if p.score is not None] == [0, 2, 4, 6]
+    assert [p.step for p in record.trajectory if p.latents] == [0, 5]
+
+
+def test_an_sae_of_another_model_or_of_silent_latents_is_refused(mapped, dictionary) -> None:
+    loaded, fitted, probe = mapped
+    other = replace(dictionary, notes={"model": "0" * 64})
+    with pytest.raises(UsageError, match="another model's"):
+        Monitor.of(probe, _TEXTS, fitted, sae=other).prepare(loaded)
+    nowhere = replace(dictionary, site="")
+    with pytest.raises(UsageError, match="FILE#resid_post.L in a plan"):
+        Monitor.of(probe, _TEXTS, fitted, sae=nowhere)
+    with pytest.raises(DataError, match="do not fire"):
+        get("latents-lost").compute(Readings(steps=np.arange(2), latents=np.zeros((2, 2))))
 
 
 def test_what_cannot_be_watched_is_refused(loaded) -> None:

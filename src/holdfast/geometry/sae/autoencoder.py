@@ -88,7 +88,7 @@ class SparseAutoencoder:
         if not self.site:
             raise UsageError(
                 "it is not known which site this SAE was trained on",
-                next_step="name it with --site resid_post.L",
+                next_step="name it: --site resid_post.L, or FILE#resid_post.L in a plan",
             )
         return layer_of(self.site)
 

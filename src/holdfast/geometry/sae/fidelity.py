@@ -91,6 +91,22 @@ def check_fits(sae: SparseAutoencoder, loaded: LoadedModel) -> None:
         )
 
 
+def check_trained_on(sae: SparseAutoencoder, base: LoadedModel) -> None:
+    """Refuse an SAE that does not fit `base`, or whose maker wrote that it is another model's.
+
+    Raises:
+        UsageError: either.
+    """
+    check_fits(sae, base)
+    model = sae.notes.get("model", base.digest)
+    if model != base.digest:
+        raise UsageError(
+            "the SAE is another model's", got=f"one of {str(model)[:12]}",
+            expected=f"one of {base.digest[:12]}",
+            next_step="train one on this base: holdfast sae train",
+        )  # fmt: skip
+
+
 def _loss(
     loaded: LoadedModel, rows: Sequence[list[int]], layer: int, change: Change | None, size: int
 ) -> float:

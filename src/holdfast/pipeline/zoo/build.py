@@ -50,8 +50,9 @@ def build(
         progress: told about each member.
 
     Raises:
-        UsageError: no such member, two bases are the same, or an SAE does not fit its base.
-        IntegrityError: the store belongs to other bases.
+        UsageError: no such member, two bases are the same, or an SAE is not its base's.
+        DataError: no latent of an SAE follows harm.
+        IntegrityError: the store belongs to other bases, or holds another SAE.
     """
     digests = [describe(base).model_digest for base in bases]
     if len(set(digests)) < len(digests):
@@ -59,6 +60,13 @@ def build(
     wanted = [member.name for member in chosen(members) if member.base < len(bases)]
     if not wanted:
         raise UsageError("the members asked for are on other bases", next_step="give more --base")
+    if len(saes) > len(bases):
+        raise UsageError("more SAEs than bases", next_step="give each --sae its --base, in order")
+    store = ZooStore(folder)
+    with store.alone():
+        for index, base in enumerate(bases):
+            given = saes[index] if index < len(saes) else None
+            latents.keep(folder, map_name(index), base, given)
     end = time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("spawn")
     others = [
@@ -72,11 +80,6 @@ def build(
     finally:
         for process in others:
             process.join()
-    store = ZooStore(folder)
-    with store.alone():
-        for index, base in enumerate(bases):
-            given = saes[index] if index < len(saes) else None
-            latents.keep(latents.folder_of(folder, map_name(index)), base, given)
     return len(store.finished() & set(wanted))
 
 

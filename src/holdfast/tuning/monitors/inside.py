@@ -8,7 +8,6 @@ from holdfast.core.errors import DataError
 from holdfast.geometry.drift import point
 from holdfast.geometry.probe import ProbeSet
 from holdfast.geometry.sae.autoencoder import SparseAutoencoder
-from holdfast.geometry.sae.fidelity import check_fits
 from holdfast.geometry.safety_map import FittedMap
 from holdfast.models.activations import last_prompt
 from holdfast.models.loaded import LoadedModel
@@ -32,14 +31,14 @@ class Inside:
         """Choose the harmful latents in the untouched base, and keep what they show there.
 
         Raises:
-            UsageError: the SAE does not fit the base.
-            DataError: none of its latents follows harm.
+            UsageError: the SAE is not of the base.
+            DataError: none of its latents follows harm, or those that do are silent on the probe.
         """
         if self.sae is None:
             return
-        check_fits(self.sae, base)
         self.latents = Latents.choose(self.sae, base, self.map.rows)
         self._first = self.read(base)[1]
+        self.shares(self._first)
 
     def read(self, live: LoadedModel) -> tuple[dict[str, float], Array | None]:
         """Each drift by "drift@site", and the harmful latents' activity [2] (`Latents.activity`).

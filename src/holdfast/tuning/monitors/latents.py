@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from holdfast.core.errors import DataError
 from holdfast.geometry.contrast import ContrastRow
 from holdfast.geometry.sae.autoencoder import SparseAutoencoder
 from holdfast.geometry.sae.features import HarmfulLatents, harmful_latents, training_rows
-from holdfast.geometry.sae.fidelity import check_fits
+from holdfast.geometry.sae.fidelity import check_trained_on
 from holdfast.models.activations import last_prompt
 from holdfast.models.loaded import LoadedModel
 from holdfast.tuning.monitors.readings import Array, Readings
@@ -47,10 +47,10 @@ class Latents:
         """Read the harmful training prompts of a contrast set in the base, and choose.
 
         Raises:
-            UsageError: the SAE does not fit the base, or does not say its site.
+            UsageError: the SAE is not of the base, or does not say its site.
             DataError: no latent follows the labels.
         """
-        check_fits(sae, base)
+        check_trained_on(sae, base)
         chosen = training_rows(rows)
         prompts = [row.messages for row in chosen]
         read = last_prompt(base, prompts, [sae.layer], batch_size=batch_size)[sae.layer]
@@ -97,8 +97,18 @@ def _risen_twins(readings: Readings) -> Array | None:
 
 
 def _of_base(readings: Readings, change: Array) -> Array:
-    """`change` in units of what the harmful latents show on harmful prompts in the base."""
-    share: Array = change / np.maximum(readings.need("latents")[0, 0], 1e-12)
+    """`change` in units of what the harmful latents show on harmful prompts in the base.
+
+    Raises:
+        DataError: they show nothing there.
+    """
+    first = readings.need("latents")[0, 0]
+    if first <= 0:
+        raise DataError(
+            "the SAE's harmful latents do not fire on the base's harmful probe prompts",
+            next_step="use an SAE of another site, or more probe prompts",
+        )
+    share: Array = change / first
     return share
 
 

@@ -62,6 +62,9 @@ class Watch:
                 )
         self.needs = frozenset(need for name in self._used for need in get(name).needs)
         """Fields of the readings that have to be measured."""
+        # Margins are always kept: an alarm names the category that lost most.
+        measured = {"margin", "alignment", *self.needs}
+        self._kept = measured | set(DRIFTS) if "drifts" in self.needs else measured
         self._steps: list[int] = []
         self._read: dict[str, list[Any]] = {}
         self._fired = False
@@ -91,18 +94,17 @@ class Watch:
         Args:
             step: a step that was due.
             drifts: "drift" -> value at the fixed site.
-            rows: of `needs`: `margin`, `margin_ablated`, `kl_first`, one number per probe prompt;
-                `latents`, two.
+            rows: `margin`, `margin_ablated`, `kl_first`, one number per probe prompt; `latents`,
+                two. What no stream needs is not kept: it may be absent at another look.
         """
         if step in self._steps:  # an observation repeated after a resume replaces the first
             self._cut(self._steps.index(step))
         self._steps.append(step)
-        for name in _ROWS:
-            if name in rows:
+        for name in self._kept & rows.keys():
+            if name in _ROWS:
                 self._read.setdefault(name, []).append([float(v) for v in rows[name]])
-        for name in DRIFTS:
-            if name in drifts:
-                self._read.setdefault(name, []).append(float(drifts[name]))
+        for name in self._kept & drifts.keys():
+            self._read.setdefault(name, []).append(float(drifts[name]))
         self._read.setdefault("alignment", []).append(None)
         values = self._values()
         parts = self._combined.parts(values)
@@ -149,7 +151,7 @@ class Watch:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from the readings of a checkpoint."""
         self._steps, self._fired = list(state["steps"]), bool(state["fired"])
-        self._read = {name: list(values) for name, values in state["read"].items()}
+        self._read = {n: list(values) for n, values in state["read"].items() if n in self._kept}
 
     def _cut(self, place: int) -> None:
         self._steps = self._steps[:place]
