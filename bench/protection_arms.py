@@ -23,8 +23,9 @@ from harbor_study import bases_in, before, rates
 
 STUDY = Path("runs/studies/protection_arms.jsonl")
 ROWS = 400
-LARGEST = 256
-"""Prompts of the safety buffer; every protection takes the first of them that its settings name."""
+LARGEST, SHORT = 256, 64
+"""Prompts of the safety buffer, of which every protection takes the first; so many are there for an
+arm that shall have no more than a short run takes."""
 EPOCHS = 3
 """Of the recipe; rows that name none were trained so."""
 TUNERS: dict[str, dict[str, Any]] = {
@@ -42,6 +43,9 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "replay λ=4": {"replay_kl": {"weight": 4.0}},
     "replay λ=8": {"replay_kl": {"weight": 8.0}},
     "auto": {"auto": {}},
+    "replay λ=1, 64 prompts": {"replay_kl": {}},
+    "replay λ=8, 64 prompts": {"replay_kl": {"weight": 8.0}},
+    "auto, 64 prompts": {"auto": {}},
     "auto, 256 prompts": {"auto": {"replay": {"buffer": 256}}},
     "auto, slowest 16": {"auto": {"slowest": 16}},
     "replay λ=1 + EMA 0.9": {"replay_kl": {}, "weight_ema": {"decay": 0.9}},
@@ -65,7 +69,8 @@ def one(path: Path, tuner: str, data: str, name: str, seed: int, epochs: int) ->
     from holdfast.tuning.protections.registry import config_of
     from holdfast.tuning.protections.stack import make
 
-    buffer: Any = [row["messages"] for row in contrast.replay_buffer(seed, LARGEST)]
+    held = SHORT if name.endswith(f"{SHORT} prompts") else LARGEST
+    buffer: Any = [row["messages"] for row in contrast.replay_buffer(seed, held)]
     probes: Any = [row["messages"] for row in contrast.replay_buffer(seed + 1000, 24)]
     specs = [(kind, config_of(kind)(**options)) for kind, options in ARMS[name].items()]
     watched = Monitor.of(probes, parse_openings(contrast.openings())) if "auto" in name else None

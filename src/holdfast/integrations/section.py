@@ -94,7 +94,7 @@ def callback_of(section: Section, *, base: str, method: str = "sft") -> Holdfast
     fitted = FittedMap.load(Path(section.map)) if section.map else None
     if fitted is not None:
         _same_base(fitted, base)
-    prompts = read_buffer(section.buffer, section.protect.buffer, seed=section.seed)
+    prompts = read_buffer(section.buffer, section.protect.prompts, seed=section.seed)
     watch = section.monitor
     return HoldfastCallback(
         protection=make(section.protect.specs, Materials(prompts, fitted)),

@@ -210,7 +210,7 @@ def _contrast(run: Run) -> list[ContrastRow]:
 
 
 def _buffer(run: Run) -> list[Messages]:
-    return read_buffer(run.plan.map.replay, run.plan.protect.buffer, seed=run.plan.seed)
+    return read_buffer(run.plan.map.replay, run.plan.protect.prompts, seed=run.plan.seed)
 
 
 def read_buffer(source: str, size: int, *, seed: int) -> list[Messages]:

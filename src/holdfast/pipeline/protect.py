@@ -9,6 +9,7 @@ from pydantic import model_validator
 from holdfast.core.config import Config, parse
 from holdfast.core.errors import ConfigError, UsageError
 from holdfast.tuning.protections.registry import config_of
+from holdfast.tuning.protections.replay_kl.config import LARGEST
 
 DEFAULT = "auto"
 
@@ -65,3 +66,8 @@ class ProtectSection(Config):
         """Prompts of the safety buffer that the largest of them wants; 0 where none is used."""
         wanted = [self.options[name].get("replay", self.options[name]) for name in self.method]
         return max(int(options.get("buffer", 0)) for options in wanted)
+
+    @property
+    def prompts(self) -> int:
+        """Prompts that a long run may want; 0 where none is used."""
+        return max(self.buffer, LARGEST) if self.buffer else 0

@@ -57,7 +57,7 @@ def collect(run: Run, prepared: Prepared, gate: PromptPlan) -> RepairPrompts:
                 to.append(replace(suite, prompts=tuple(part[:most])))
     choice += _stand_ins(run, prepared, {suite.kind for suite in choice})
     looks = [replace(suite, prompts=suite.prompts[:QUICK]) for suite in choice]
-    pool.append(_buffer(run, prepared.buffer))
+    pool.append(_buffer(run, prepared.buffer[: run.plan.protect.buffer]))
     fits = _fits(run)
     plans = RepairPrompts(
         choice=freeze([*choice, prepared.validation], seed=run.plan.seed, fits=fits),

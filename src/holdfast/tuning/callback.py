@@ -118,13 +118,16 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         """What each protection did, for the training record."""
         return self.ledger.reports()
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
+    def prepare(
+        self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = (), steps: int = 0
+    ) -> None:
         """Show the untouched base to monitor and protection; done at train begin if not before.
 
         Args:
             base: the model before any adapter or update.
             batch_rows: rows of one update on one device.
             rows: the training rows as token ids, for protections that must know them.
+            steps: optimizer steps of the whole run, 0 where unknown.
         """
         if self.monitor and not self.monitor.prepared:
             with self.clock.part("monitor"):
@@ -132,7 +135,7 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         if self._looking:
             self._looking.know(rows)
         with self.clock.part("protection"):
-            self.ledger.prepare(base, batch_rows=batch_rows, rows=rows)
+            self.ledger.prepare(base, batch_rows=batch_rows, rows=rows, steps=steps)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -150,7 +153,7 @@ class HoldfastCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             )
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps
         dataset = getattr(kwargs.get("train_dataloader"), "dataset", None) or ()
-        self.prepare(live, batch_rows=rows, rows=dataset)
+        self.prepare(live, batch_rows=rows, rows=dataset, steps=state.max_steps)
         checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         self.ledger.attach(model, setting, resumed=checkpoint if state.global_step else None)
         if self._looking:

@@ -8,7 +8,7 @@ from holdfast.tuning.hf.adapters import add_adapter
 from holdfast.tuning.methods.sft.config import SFTConfig
 from holdfast.tuning.protections.base import Protection
 from holdfast.tuning.protections.registry import PROTECTIONS
-from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
+from holdfast.tuning.protections.replay_kl.config import LARGEST, ReplayKLConfig
 from holdfast.tuning.protections.replay_kl.protection import ReplayKL
 
 from .conftest import PROMPTS
@@ -85,6 +85,23 @@ def test_each_cycle_goes_through_the_whole_buffer_in_its_own_order(loaded):
     assert all(len(set(order)) == 6 for order in orders)
     assert len({tuple(order) for order in orders}) > 1
     assert [replay.due(step) for step in range(4)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("steps", "given", "kept"), [(0, 20, 3), (6, 20, 3), (16, 20, 8), (16, 5, 5), (10_000, 20, 20)]
+)
+def test_a_long_run_replays_more_prompts_each_about_four_times(loaded, steps, given, kept):
+    """Two rows an update: 32 rows of 16 updates are four times each of eight prompts."""
+    prompts = [[{"role": "user", "content": f"Break lamp {i}"}] for i in range(given)]
+    replay = ReplayKL(ReplayKLConfig(buffer=3, share=0.5, answer_tokens=2), prompts)
+    replay.prepare(loaded, batch_rows=4, steps=steps)
+    assert sum(len(batch.input_ids) for batch in replay._batches) == kept
+
+
+def test_a_run_takes_so_many_prompts_of_its_own_accord_and_no_more():
+    many = [[{"role": "user", "content": str(i)}] for i in range(LARGEST + 50)]
+    assert len(ReplayKL(ReplayKLConfig(), many).prompts) == LARGEST
+    assert len(ReplayKL(ReplayKLConfig(buffer=LARGEST + 20), many).prompts) == LARGEST + 20
 
 
 def test_a_diverged_model_is_an_invalid_run(loaded, replay):

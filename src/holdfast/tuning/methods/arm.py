@@ -104,7 +104,10 @@ class _Run:
         """Train what is left and write the record."""
         rows = self.method.rows(self.progress)
         self.steps_per_epoch = -(-len(rows.rows) // self.method.rows_per_update)
-        self.callback.prepare(self.start, batch_rows=self.method.rows_per_update, rows=rows.rows)
+        self.callback.prepare(
+            self.start, batch_rows=self.method.rows_per_update, rows=rows.rows,
+            steps=self.steps_per_epoch * self.arm.config.epochs,
+        )  # fmt: skip
         found = checkpoints.latest(self.arm.out / "resume")
         if found:
             self._restore(found[1])

@@ -104,13 +104,16 @@ class Protection(ABC):
         """Whether `prepare` has seen what it must."""
         return True
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
+    def prepare(
+        self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = (), steps: int = 0
+    ) -> None:
         """Take what it needs from the base, once.
 
         Args:
             base: the model before any adapter or update.
             batch_rows: rows of one update on one device.
             rows: the training rows, where they are tokenized already.
+            steps: optimizer steps of the whole run, 0 where unknown.
         """
 
     def attach(self, model: Any, setting: Setting) -> None:

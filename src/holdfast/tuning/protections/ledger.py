@@ -64,11 +64,13 @@ class Ledger:
         """Steps on which every part that was due acted: the fewest of all parts."""
         return min((entry.guarded for entry in self._entries), default=0)
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow]) -> None:
+    def prepare(
+        self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow], steps: int = 0
+    ) -> None:
         """Show the untouched base to every part that has not seen it."""
         for part in self.parts:
             if not part.prepared:
-                part.prepare(base, batch_rows=batch_rows, rows=rows)
+                part.prepare(base, batch_rows=batch_rows, rows=rows, steps=steps)
 
     def refuse(self, setting: Setting) -> None:
         """Raise a `UsageError` where a part is unsound in this run, or untested on its devices."""

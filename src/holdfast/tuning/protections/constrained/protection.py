@@ -60,7 +60,9 @@ class Constrained(Protection):
         """Whether the base's log-probabilities are cached."""
         return bool(self._references)
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
+    def prepare(
+        self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = (), steps: int = 0
+    ) -> None:
         """Cache the base's log-probability of every answer token."""
         known = [row for row in rows if "input_ids" in row and "labels" in row]
         if not known or len(known) != len(rows):

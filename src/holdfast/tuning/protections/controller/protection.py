@@ -85,9 +85,11 @@ class Controller(Protection):
             "prompts": self._replay.settings()["prompts"],
         }  # fmt: skip
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
+    def prepare(
+        self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = (), steps: int = 0
+    ) -> None:
         """Let `base` answer the buffer, and cache its distributions there."""
-        self._replay.prepare(base, batch_rows=batch_rows)
+        self._replay.prepare(base, batch_rows=batch_rows, steps=steps)
 
     def due(self, step: int) -> bool:
         """As the replay."""

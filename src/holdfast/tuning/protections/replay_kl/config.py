@@ -6,6 +6,13 @@ from pydantic import Field
 
 from holdfast.core.config import Config
 
+REPEATS = 4
+"""A prompt is replayed about so often at most: longer runs take more prompts. Over 400 steps 64
+prompts, replayed a dozen times each, were learnt by heart and kept 0.89 of other refusals, 256 kept
+0.99 (docs/results/protections.md)."""
+LARGEST = 256
+"""Prompts that a run takes at most of its own accord."""
+
 
 class ReplayKLConfig(Config):
     """Defaults: harmful prompts only, 10 % of the rows.
@@ -21,7 +28,8 @@ class ReplayKLConfig(Config):
     every: int = Field(2, ge=1)
     """Act on every n-th update, with n times the rows."""
     buffer: int = Field(64, ge=1)
-    """Prompts kept, the first ones of the list given."""
+    """Prompts replayed, the first ones of the list given; more of them, up to `LARGEST`, where the
+    run is so long that each would be replayed more than `REPEATS` times."""
     answer_tokens: int = Field(24, ge=1)
     """Length of the base's own greedy answer that is guarded, in tokens."""
     exact_vocab: int = Field(4096, ge=1)

@@ -10,6 +10,7 @@ like cover; it stops no one who wants to remove it.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from holdfast.core.seeds import derive
 from holdfast.models.hooks import evaluating
 from holdfast.models.loaded import LoadedModel
 from holdfast.tuning.protections.base import Materials, Protection, TokenRow
-from holdfast.tuning.protections.replay_kl.config import ReplayKLConfig
+from holdfast.tuning.protections.replay_kl.config import LARGEST, REPEATS, ReplayKLConfig
 from holdfast.tuning.protections.replay_kl.distribution import Cached, cache, replay_loss
 
 
@@ -58,7 +59,7 @@ class ReplayKL(Protection):
         if not prompts:
             raise DataError("the safety buffer is empty", next_step="give it harmful prompts")
         self.config = config
-        self.prompts = list(prompts[: config.buffer])
+        self.prompts = list(prompts[: max(config.buffer, LARGEST)])
         self.weight = config.weight
         """λ; a controller may turn it during the run."""
         self._batches: list[_Batch] = []
@@ -77,13 +78,17 @@ class ReplayKL(Protection):
         """Configuration and digest of the buffer's prompts."""
         return {**self.config.model_dump(), "prompts": sha256_json(self.prompts)}
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
+    def prepare(
+        self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = (), steps: int = 0
+    ) -> None:
         """Let `base` answer the buffer greedily, and cache its distributions there."""
         config = self.config
-        answers = base.generate(self.prompts, max_new_tokens=config.answer_tokens, batch_size=32)
+        replayed = math.ceil(config.share * batch_rows * steps / REPEATS)
+        prompts = self.prompts[: max(config.buffer, min(replayed, LARGEST))]
+        answers = base.generate(prompts, max_new_tokens=config.answer_tokens, batch_size=32)
         pairs = [
             (base.render(prompt), base.encode_answer(answer))
-            for prompt, answer in zip(self.prompts, answers, strict=True)
+            for prompt, answer in zip(prompts, answers, strict=True)
         ]
         # Rows of like length share a batch: the least padding, and a fixed composition.
         pairs.sort(key=lambda pair: len(pair[0]) + len(pair[1]))

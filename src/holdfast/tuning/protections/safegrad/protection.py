@@ -58,7 +58,9 @@ class SafeGrad(Protection):
         """Whether the base's answers are cached."""
         return self._replay.prepared
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
+    def prepare(
+        self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = (), steps: int = 0
+    ) -> None:
         """Let `base` answer the buffer, and cache its distributions there."""
         self._replay.prepare(base, batch_rows=self.config.rows)
 

@@ -83,7 +83,9 @@ class SubspaceGuard(Protection):
         """Whether the base has been seen."""
         return self._anchors is not None
 
-    def prepare(self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = ()) -> None:
+    def prepare(
+        self, base: LoadedModel, *, batch_rows: int, rows: Sequence[TokenRow] = (), steps: int = 0
+    ) -> None:
         """Keep Uᵀ W₀ of every writer."""
         self._anchors = targets.anchors(base.model, self.by_layer(base.model))
 
