@@ -46,7 +46,7 @@ def test_the_callback_is_the_one_that_is_described(base, mapped, buffer):
     }  # fmt: skip
     callback = callback_of(read_section(value, source="x.yaml"), base=str(base))
     replay, guard = callback.protection.parts
-    assert (replay.name, replay.weight, len(replay.prompts)) == ("replay_kl", 0.5, 4)
+    assert (replay.name, replay.weight, replay.config.buffer) == ("replay_kl", 0.5, 4)
     assert guard.name == "subspace_guard"
     assert callback.schedule.every == 7
     assert len(callback.monitor.harmful) == 2

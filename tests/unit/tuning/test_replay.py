@@ -88,10 +88,10 @@ def test_each_cycle_goes_through_the_whole_buffer_in_its_own_order(loaded):
 
 
 @pytest.mark.parametrize(
-    ("steps", "given", "kept"), [(0, 20, 3), (6, 20, 3), (16, 20, 8), (16, 5, 5), (10_000, 20, 20)]
+    ("steps", "given", "kept"), [(0, 20, 3), (3, 20, 3), (8, 20, 8), (8, 5, 5), (10_000, 20, 20)]
 )
-def test_a_long_run_replays_more_prompts_each_about_four_times(loaded, steps, given, kept):
-    """Two rows an update: 32 rows of 16 updates are four times each of eight prompts."""
+def test_a_long_run_replays_more_prompts_each_about_twice(loaded, steps, given, kept):
+    """Two rows an update: 16 rows of 8 updates are eight prompts twice."""
     prompts = [[{"role": "user", "content": f"Break lamp {i}"}] for i in range(given)]
     replay = ReplayKL(ReplayKLConfig(buffer=3, share=0.5, answer_tokens=2), prompts)
     replay.prepare(loaded, batch_rows=4, steps=steps)
