@@ -46,7 +46,6 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "replay λ=1, 64 prompts": {"replay_kl": {}},
     "replay λ=8, 64 prompts": {"replay_kl": {"weight": 8.0}},
     "auto, 64 prompts": {"auto": {}},
-    "auto, 256 prompts": {"auto": {"replay": {"buffer": 256}}},
     "auto, slowest 16": {"auto": {"slowest": 16}},
     "replay λ=1 + EMA 0.9": {"replay_kl": {}, "weight_ema": {"decay": 0.9}},
     "EMA 0.9": {"weight_ema": {"decay": 0.9}},
