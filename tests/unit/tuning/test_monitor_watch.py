@@ -247,7 +247,9 @@ def test_the_live_monitor_sees_harmful_latents_go_and_spread(mapped, dictionary)
     assert spread["latents-risen"] > 0.5
     assert spread["latents-lost"] < 0
     assert seen(lambda x: x, explain=False) == {}
-    assert Monitor.of(probe, _TEXTS, fitted)._inside.shares(None) == {}
+    without = Monitor.of(probe, _TEXTS, fitted)
+    without.prepare(loaded)
+    assert without.observe(live, 1, None).latents == {}
 
 
 def test_a_score_may_read_harmful_latents(arm, mapped, dictionary) -> None:
