@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup quickstart test lint types arrows bench study integrations integrations-inspect throughput clean help
+.PHONY: setup quickstart test lint types arrows bench study devices integrations integrations-inspect throughput clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,19 @@ $(INTEGRATIONS)/%/.installed: bench/integrations/requirements/%.txt constraints.
 integrations: setup $(foreach n,old llamafactory axolotl unsloth,$(INTEGRATIONS)/$(n)/.installed) ## TRL at both ends, DDP, LLaMA-Factory, Axolotl, Unsloth: the real packages on harbor
 	$(BIN)/python bench/integrations/run.py
 	$(INTEGRATIONS)/old/bin/python -m pytest -q tests/unit/tuning/test_callback.py tests/unit/tuning/test_replay.py tests/unit/tuning/test_protections.py
+
+# DeepSpeed builds itself against the torch that it finds: torch first, then without isolation.
+DEEPSPEED := $(INTEGRATIONS)/deepspeed
+$(DEEPSPEED)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEEPSPEED)
+	$(DEEPSPEED)/bin/python -m pip install --quiet setuptools wheel torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	$(DEEPSPEED)/bin/python -m pip install --quiet --no-build-isolation deepspeed
+	$(DEEPSPEED)/bin/python -m pip install --quiet -e '.[train,qlora]'
+	@touch $@
+
+devices: $(DEEPSPEED)/.installed ## The subspace guard on one process, and under DDP, FSDP2, ZeRO-2 and ZeRO-3 on two
+	set -e; for backend in single ddp ddp-replay fsdp2 zero2 zero3; do \
+		$(DEEPSPEED)/bin/python bench/guard_leak.py --backend $$backend; done
 
 # Inspect pins packages that ours does not: it lives in an environment of its own.
 $(INSPECT)/.installed: constraints.txt
