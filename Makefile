@@ -76,8 +76,11 @@ $(DEEPSPEED)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 devices: $(DEEPSPEED)/.installed ## The subspace guard on one process, and under DDP, FSDP2, ZeRO-2 and ZeRO-3 on two
-	set -e; for backend in single ddp ddp-replay fsdp2 zero2 zero3; do \
-		$(DEEPSPEED)/bin/python bench/guard_leak.py --backend $$backend; done
+	$(DEEPSPEED)/bin/python bench/guard_leak.py
+	set -e; for backend in ddp ddp-replay fsdp2 zero2 zero3; do \
+		$(DEEPSPEED)/bin/python bench/guard_devices.py $$backend; done
+	set -e; for backend in zero2 zero3; do \
+		$(DEEPSPEED)/bin/python bench/guard_devices.py $$backend --processes 1; done
 
 # Inspect pins packages that ours does not: it lives in an environment of its own.
 $(INSPECT)/.installed: constraints.txt

@@ -391,12 +391,6 @@ def test_each_backend_has_its_own_list_and_an_unknown_one_is_refused(backend, fi
         rules.refuse([refused], Setting(backend=backend))
 
 
-def test_dora_is_guarded_where_its_magnitudes_are_whole():
-    rules.refuse(["subspace_guard"], Setting(tuner="dora", backend="ddp"))
-    with pytest.raises(UsageError, match="DoRA under fsdp2"):
-        rules.refuse(["subspace_guard"], Setting(tuner="dora", backend="fsdp2"))
-
-
 def test_a_plain_setting_is_sound_for_every_protection():
     assert all(not rules.faults([name], Setting()) for name in PROTECTIONS.names())
 

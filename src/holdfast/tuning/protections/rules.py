@@ -146,11 +146,6 @@ def refuse(names: Sequence[str], setting: Setting) -> None:
             f"Holdfast does not know how to guard training with {setting.backend}",
             expected="one process on one device, DDP, FSDP2, or DeepSpeed",
         )
-    if setting.tuner == "dora" and setting.backend != "ddp":
-        raise UsageError(
-            f"no protection is tested for DoRA under {setting.backend}",
-            expected="LoRA or full weights there, or DoRA under DDP or on one device",
-        )
     unfit = sorted(set(names) - fit)
     if unfit:
         raise UsageError(

@@ -21,6 +21,14 @@ class Home(ABC):
     """Where a parameter lives. `basis` is U [d, k], orthonormal, float64."""
 
     @abstractmethod
+    def whole(self, parameter: nn.Parameter) -> Tensor:
+        """All its numbers, the same on every rank; not to be written to."""
+
+    @abstractmethod
+    def write(self, parameter: nn.Parameter, value: Tensor) -> None:
+        """Parameter ← value, which is whole on every rank."""
+
+    @abstractmethod
     def inside(self, parameter: nn.Parameter, basis: Tensor, *, flipped: bool) -> Tensor:
         """Uᵀ W [k, ·] in float64, the same on every rank; `flipped` where W is stored [·, d]."""
 
@@ -34,6 +42,14 @@ class Home(ABC):
 class Plain(Home):
     """A whole tensor on this device."""
 
+    def whole(self, parameter: nn.Parameter) -> Tensor:
+        """See `Home`."""
+        return parameter.detach()
+
+    def write(self, parameter: nn.Parameter, value: Tensor) -> None:
+        """See `Home`."""
+        parameter.copy_(value.view(parameter.shape).to(parameter.dtype))
+
     def inside(self, parameter: nn.Parameter, basis: Tensor, *, flipped: bool) -> Tensor:
         """See `Home`."""
         wide = _matrix(parameter.detach()).double()
@@ -44,12 +60,21 @@ class Plain(Home):
     ) -> None:
         """See `Home`."""
         change = basis @ part
-        wide = _matrix(parameter.detach()).double() - (change.mT if flipped else change)
-        parameter.copy_(wide.view(parameter.shape).to(parameter.dtype))
+        wide = _matrix(parameter.detach()).double()
+        self.write(parameter, wide - (change.mT if flipped else change))
 
 
 class Sharded(Home):
     """A DTensor. One all-reduce of k x d_in numbers per matrix where dimension 0 is sharded."""
+
+    def whole(self, parameter: nn.Parameter) -> Tensor:
+        """See `Home`."""
+        sharded: Any = parameter.detach()
+        return torch.as_tensor(sharded.full_tensor())
+
+    def write(self, parameter: nn.Parameter, value: Tensor) -> None:
+        """See `Home`."""
+        parameter.copy_(_spread(value, parameter.detach()).to(parameter.dtype))
 
     def inside(self, parameter: nn.Parameter, basis: Tensor, *, flipped: bool) -> Tensor:
         """See `Home`."""
@@ -62,11 +87,10 @@ class Sharded(Home):
         self, parameter: nn.Parameter, basis: Tensor, part: Tensor, *, flipped: bool
     ) -> None:
         """See `Home`."""
-        sharded: Any = parameter.detach()
+        sharded = parameter.detach()
         change = basis @ part
-        whole = _replicated((change.mT if flipped else change).reshape(sharded.shape), sharded)
-        local = whole.redistribute(placements=sharded.placements)
-        parameter.copy_((sharded.double() - local).to(sharded.dtype))
+        own = _spread(change.mT if flipped else change, sharded)
+        parameter.copy_((sharded.double() - own).to(sharded.dtype))
 
 
 class ZeRO(Home):
@@ -74,8 +98,30 @@ class ZeRO(Home):
 
     Every stage copies the master into the model's own weights only on its next step, so those are
     written too; otherwise the weights that are saved leak by what one step puts back
-    (docs/results/guard.md). ZeRO-3 holds them in parts, which are gathered and spread again.
+    (docs/results/guard.md). ZeRO-3 holds them in parts, which are gathered and spread again; a
+    frozen weight has no master there and is gathered itself.
     """
+
+    def whole(self, parameter: nn.Parameter) -> Tensor:
+        """See `Home`."""
+        import deepspeed
+
+        if parameter.requires_grad:
+            return _master(parameter).detach()
+        with deepspeed.zero.GatheredParameters([parameter]):
+            return parameter.detach().clone()
+
+    def write(self, parameter: nn.Parameter, value: Tensor) -> None:
+        """See `Home`."""
+        import deepspeed
+        from deepspeed.utils import safe_set_full_fp32_param
+
+        safe_set_full_fp32_param(parameter, value)
+        if not hasattr(parameter, "ds_id"):
+            parameter.data.copy_(value)
+            return
+        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+            parameter.data.copy_(value)
 
     def inside(self, parameter: nn.Parameter, basis: Tensor, *, flipped: bool) -> Tensor:
         """See `Home`."""
@@ -85,17 +131,9 @@ class ZeRO(Home):
         self, parameter: nn.Parameter, basis: Tensor, part: Tensor, *, flipped: bool
     ) -> None:
         """See `Home`."""
-        import deepspeed
-        from deepspeed.utils import safe_set_full_fp32_param
-
         master = _master(parameter)
         Plain().subtract(master, basis, part, flipped=flipped)
-        safe_set_full_fp32_param(parameter, master.data)
-        if not hasattr(parameter, "ds_id"):
-            parameter.data.copy_(master.data)
-            return
-        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-            parameter.data.copy_(master.data)
+        self.write(parameter, master.data)
 
 
 def home_of(parameter: nn.Parameter) -> Home:
@@ -115,6 +153,11 @@ def _matrix(tensor: Tensor) -> Tensor:
 def _replicated(tensor: Tensor, like: Any) -> Any:
     mesh = like.device_mesh
     return DTensor.from_local(tensor, mesh, [Replicate()] * mesh.ndim, run_check=False)
+
+
+def _spread(tensor: Tensor, like: Any) -> Any:
+    """This rank's part of a tensor that is whole on all, in the shape and places of `like`."""
+    return _replicated(tensor.reshape(like.shape), like).redistribute(placements=like.placements)
 
 
 def _master(parameter: nn.Parameter) -> nn.Parameter:

@@ -55,13 +55,15 @@ class Magnitude:
 
     def hold(self, strength: float) -> None:
         """Let the magnitude follow: m ← m + strength · (‖W₀ + sBA‖ - m)."""
+        if not strength:
+            return
         module, name = self.module, self.adapter
         layer = module.lora_magnitude_vector[name]
-        product = module.lora_B[name].weight @ module.lora_A[name].weight
-        norms = layer.get_weight_norm(module.base_layer.weight, product, module.scaling[name])
-        magnitude = layer.weight
-        if strength:
-            magnitude.copy_(magnitude + strength * (norms.view(magnitude.shape) - magnitude))
+        held = (module.lora_B[name].weight, module.lora_A[name].weight, module.base_layer.weight,
+                layer.weight)  # fmt: skip
+        b, a, base, magnitude = (home_of(p).whole(p) for p in held)
+        norms = layer.get_weight_norm(base, b @ a, module.scaling[name]).view(magnitude.shape)
+        home_of(layer.weight).write(layer.weight, magnitude + strength * (norms - magnitude))
 
 
 @torch.no_grad()
