@@ -1,6 +1,7 @@
 """What Holdfast costs, side by side in one run, on the embedded model.
 
     python bench/costs.py [--steps 400] [--rounds 3] [--only training] [--give-back]
+        [--arms 'with monitor' ...]
 
 Prints three ratios: training step time with the monitor and with the protection over plain TRL;
 throughput of our generation over `transformers.generate` called by hand at the same batch size; the
@@ -53,6 +54,14 @@ from holdfast.tuning.protections.subspace_guard.protection import SubspaceGuard
 BATCH = 32
 EPOCH = 200
 """Steps an epoch: every epoch's end is observed and saved, whatever the schedule."""
+
+
+ARMS = {
+    "plain TRL": (False, ""), "plain TRL, again": (False, ""), "with monitor": (True, ""),
+    "with the subspace guard": (False, "guard"), "with replay_kl": (False, "replay_kl"),
+    "with auto, the default, and monitor": (True, "auto"),
+}  # fmt: skip
+"""Training arms: monitored or not, and the protection."""
 
 
 def kept_memory() -> None:
@@ -111,7 +120,9 @@ def take_turns(arm: Callable[[], float], mine: Any, following: Any, result: Any)
     following.release()
 
 
-def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> None:
+def training(
+    steps: int, rounds: int, fitted: FittedMap, openings: Openings, wanted: list[str]
+) -> None:
     """Step time plain, with the monitor, with the protection, step by step beside each other."""
     made = sets.build("identity-shift", seed=0, rows=EPOCH * 20)
     rows = [{"messages": r["messages"]} for r in made]
@@ -124,10 +135,7 @@ def training(steps: int, rounds: int, fitted: FittedMap, openings: Openings) -> 
         "auto": lambda: Controller(ControllerConfig(), buffer, fitted.record.floors),
         "guard": lambda: SubspaceGuard.build(SubspaceGuardConfig(), Materials(buffer, fitted)),
     }
-    arms = {"plain TRL": (False, ""), "plain TRL, again": (False, ""), "with monitor": (True, ""),
-            "with the subspace guard": (False, "guard"),
-            "with replay_kl": (False, "replay_kl"), "with auto, the default, and monitor":
-            (True, "auto")}  # fmt: skip
+    arms = {name: ARMS[name] for name in ARMS if name in ("plain TRL", *(wanted or ARMS))}
 
     def arm(name: str, of: SFTConfig, n: int) -> float:
         """Train; our share of the run by its own clock."""
@@ -248,6 +256,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["training"])
+    parser.add_argument("--arms", nargs="*", default=[], choices=ARMS, help="of training")
     parser.add_argument("--give-back", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -261,7 +270,7 @@ def main() -> None:
         generation(loaded, options.rounds)
         mapping(loaded, rows, openings, options.rounds)
     fitted = fit(loaded, rows, openings, seed=0, allow_ineligible=True)
-    training(options.steps, options.rounds, fitted, openings)
+    training(options.steps, options.rounds, fitted, openings, options.arms)
 
 
 if __name__ == "__main__":
