@@ -385,8 +385,8 @@ def test_unsound_combinations_name_the_two_lines(names, setting, lines):
     ],
 )  # fmt: skip
 def test_each_backend_has_its_own_list_and_an_unknown_one_is_refused(backend, fine, refused):
-    if fine:
-        rules.refuse([fine], Setting(backend=backend))
+    for tuner in ("full", "lora", "dora") if fine else ():
+        rules.refuse([fine], Setting(backend=backend, tuner=tuner))
     with pytest.raises(UsageError, match=f"{refused}|does not know"):
         rules.refuse([refused], Setting(backend=backend))
 
