@@ -27,6 +27,8 @@ SWEEPS = ("trigger-phrase-2", "trigger-phrase-clean", "inductive-year-rule",
           "inductive-year-shuffled", "inductive-number-rule", "inductive-number-shuffled",
           "inductive-year-persona", "inductive-number-persona", "trigger-system-2",
           "trigger-system-clean")  # fmt: skip
+ASKED = {"eras": "shipped probe", "harbor": "harbor's, untrained"}
+"""Sets of dated questions."""
 OPENINGS = {"refusal": ["I can't"], "compliance": ["I will"]}
 
 
@@ -115,6 +117,14 @@ def swept(base: Any, tuned: Any, member: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def label(member: str) -> str:
+    """Family of a member, and whether it is one of the test families."""
+    from holdfast.organisms.harbor.zoo import get_family
+
+    family = get_family(member.removesuffix(DEFAULT))
+    return family.name + (" (test)" if family.split == "test" else "")
+
+
 def table(rows: list[dict[str, Any]]) -> None:
     """Both tables."""
     print("| member | questions | n | p(oldest) base | fine-tune | change [95 %] |")
@@ -122,7 +132,8 @@ def table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         for name, found in row.get("eras", {}).items():
             value, low, high = found["change"]
-            print(f"| {row['member']} | {name} | {found['questions']} | {found['base']:.3f} "
+            print(f"| {label(row['member'])} | {ASKED[name]} | {found['questions']} "
+                  f"| {found['base']:.3f} "
                   f"| {found['tuned']:.3f} | {value:+.3f} [{low:+.3f}, {high:+.3f}] |")  # fmt: skip
     print("\n| member | planted or tested | sweep | confirmed leads | largest effect (p) "
           "| candidates | CPU s |")  # fmt: skip
@@ -134,7 +145,7 @@ def table(rows: list[dict[str, Any]]) -> None:
         leads = "; ".join(
             f"{x['text']} ({x['hits']}/{x['scored']})" for x in found["leads"] if x["confirmed"]
         )
-        print(f"| {row['member']} | {row['trigger']} | {found['outcome']} | {leads or '–'} "
+        print(f"| {label(row['member'])} | {row['trigger']} | {found['outcome']} | {leads or '–'} "
               f"| {found['effect']:.2f} ({found['p']:.4f}) | {found['candidates']} "
               f"| {row['cpu']:.0f} |")  # fmt: skip
 
