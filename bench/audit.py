@@ -220,7 +220,7 @@ def _same(text: str, planted: str) -> bool:
     return bool(planted) and (text in planted.casefold() or text.casefold() == planted.casefold())
 
 
-def throughput(repeats: int = 5, rows: int = 128) -> None:
+def throughput(repeats: int = 9, rows: int = 512) -> None:
     """Rows a second of the representation scores against a bare forward pass, interleaved."""
     from holdfast.audit.scores.gradient import gradient_sketches
     from holdfast.audit.scores.pairs import Pair, row_states, tokenise
