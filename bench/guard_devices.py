@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,8 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.backend.startswith("zero") and find_spec("deepspeed") is None:
+        parser.error(f"{options.backend} needs deepspeed, not installed here: make devices")
     quiet()
     if options.worker:
         worker(options.backend, options.base, options.out)
