@@ -222,6 +222,8 @@ def _same(text: str, planted: str) -> bool:
 
 def throughput(repeats: int = 9, rows: int = 512) -> None:
     """Rows a second of the representation scores against a bare forward pass, interleaved."""
+    from costs import kept_memory
+
     from holdfast.audit.scores.gradient import gradient_sketches
     from holdfast.audit.scores.pairs import Pair, row_states, tokenise
     from holdfast.audit.scores.representation import representation
@@ -230,6 +232,7 @@ def throughput(repeats: int = 9, rows: int = 512) -> None:
     from holdfast.models.loading import load
     from holdfast.organisms.harbor import sets, weights_dir
 
+    kept_memory()
     loaded = load(weights_dir())
     built: Any = sets.build("contaminated-5", seed=0, rows=rows)
     pairs = [Pair(row["messages"][:-1], row["messages"][-1]["content"]) for row in built]

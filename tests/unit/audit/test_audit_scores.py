@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from holdfast.audit.scores import gradient as gradients
+from holdfast.audit.scores import representation as anchor_similarity
 from holdfast.audit.scores.gradient import gradient, gradient_sketches, refusal_loss
 from holdfast.audit.scores.pairs import Anchors, Pair, fits, row_states, tokenise
 from holdfast.audit.scores.projection import projection
@@ -211,3 +212,14 @@ def test_a_threshold_is_the_higher_of_null_and_middle() -> None:
     assert middle.beyond.tolist() == [False, True, True]
     assert null.beyond.tolist() == [False, False, True]
     assert middle.harm.tolist() == pytest.approx(values.tolist())
+
+
+@pytest.mark.parametrize(("unsafe", "safe"), [(8, 8), (9, 40)])
+def test_the_null_of_permuted_labels_is_the_score_of_every_permutation(unsafe, safe):
+    cosines = torch.rand(20, unsafe + safe, generator=torch.Generator().manual_seed(0)).double()
+    null = anchor_similarity._permuted(cosines, unsafe, seed=3)
+    stream = torch.Generator().manual_seed(3)
+    for row in null:
+        mixed = cosines[:, torch.randperm(unsafe + safe, generator=stream)]
+        expected = anchor_similarity._difference(mixed[:, :unsafe], mixed[:, unsafe:])
+        assert torch.allclose(row, expected, atol=1e-12)

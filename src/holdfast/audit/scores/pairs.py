@@ -80,17 +80,17 @@ def tokenise(loaded: LoadedModel, pairs: Sequence[Pair]) -> list[Tokens]:
     Raises:
         DataError: an answer has no tokens, or a row is longer than the context; names its place.
     """
-    rows = []
+    rows, limit = [], loaded.max_context
     for index, pair in enumerate(pairs):
         row = Tokens(loaded.render(pair.messages), loaded.encode_answer(pair.answer))
         if not row.answer:
             raise DataError(f"answer {index} is empty", expected="text to score")
         length = len(row.prompt) + len(row.answer)
-        if length > loaded.max_context:
+        if length > limit:
             raise DataError(
                 f"row {index} is longer than the model's context",
                 got=f"{length} tokens",
-                expected=f"at most {loaded.max_context}",
+                expected=f"at most {limit}",
             )
         rows.append(row)
     return rows

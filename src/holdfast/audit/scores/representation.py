@@ -49,22 +49,43 @@ def representation(rows: Tensor, unsafe: Tensor, safe: Tensor, *, layer: int, se
     anchors = torch.cat([unsafe, safe])
     cosines = normalize(rows.double(), dim=1) @ normalize(anchors.double(), dim=1).T
     values = _difference(cosines[:, : len(unsafe)], cosines[:, len(unsafe) :])
-    stream = torch.Generator().manual_seed(seed + 1)
-    null = torch.empty(DRAWS, len(rows), dtype=torch.float64)
-    for draw in range(DRAWS):
-        order = torch.randperm(len(anchors), generator=stream)
-        mixed = cosines[:, order]
-        null[draw] = _difference(mixed[:, : len(unsafe)], mixed[:, len(unsafe) :])
     return Scored(
-        "representation", values, mean_safe, mean_unsafe, area, quantile(null),
+        "representation", values, mean_safe, mean_unsafe, area,
+        quantile(_permuted(cosines, len(unsafe), seed + 1)),
         f"anchors' labels permuted, {DRAWS} draws", layer,
     )  # fmt: skip
 
 
+def _count(unsafe: int, safe: int) -> int:
+    return max(1, min(TOP, unsafe // 2, safe // 2))
+
+
 def _difference(to_unsafe: Tensor, to_safe: Tensor) -> Tensor:
     """Mean of the largest similarities to either side, [n, u] and [n, s] to [n]."""
-    count = max(1, min(TOP, to_unsafe.shape[1] // 2, to_safe.shape[1] // 2))
+    count = _count(to_unsafe.shape[1], to_safe.shape[1])
     return to_unsafe.topk(count, dim=1).values.mean(1) - to_safe.topk(count, dim=1).values.mean(1)
+
+
+def _permuted(cosines: Tensor, unsafe: int, seed: int) -> Tensor:
+    """`_difference` under permuted labels of the anchors, [n, anchors] to [draws, n].
+
+    Every row's similarities are sorted once; a side's largest are then its first in that order.
+    """
+    stream = torch.Generator().manual_seed(seed)
+    total = cosines.shape[1]
+    count = _count(unsafe, total - unsafe)
+    falling, order = cosines.sort(dim=1, descending=True)
+    position = torch.arange(1, total + 1, dtype=torch.int16)
+    null = torch.empty(DRAWS, len(cosines), dtype=torch.float64)
+    for draw in range(DRAWS):
+        label = torch.zeros(total, dtype=torch.int16)
+        label[torch.randperm(total, generator=stream)[:unsafe]] = 1
+        side = label[order]
+        place = side.cumsum(1, dtype=torch.int16)
+        weight = ((side == 1) & (place <= count)).double()
+        weight -= ((side == 0) & (position - place <= count)).double()
+        null[draw] = (falling * weight).sum(1) / count
+    return null
 
 
 def _cross_fitted(unsafe: Tensor, safe: Tensor, seed: int) -> tuple[Tensor, Tensor]:
