@@ -75,13 +75,13 @@ def _permuted(cosines: Tensor, unsafe: int, seed: int) -> Tensor:
     total = cosines.shape[1]
     count = _count(unsafe, total - unsafe)
     falling, order = cosines.sort(dim=1, descending=True)
-    position = torch.arange(1, total + 1, dtype=torch.int16)
+    position = torch.arange(1, total + 1, dtype=torch.int32)
     null = torch.empty(DRAWS, len(cosines), dtype=torch.float64)
     for draw in range(DRAWS):
-        label = torch.zeros(total, dtype=torch.int16)
+        label = torch.zeros(total, dtype=torch.int32)
         label[torch.randperm(total, generator=stream)[:unsafe]] = 1
         side = label[order]
-        place = side.cumsum(1, dtype=torch.int16)
+        place = side.cumsum(1, dtype=torch.int32)
         weight = ((side == 1) & (place <= count)).double()
         weight -= ((side == 0) & (position - place <= count)).double()
         null[draw] = (falling * weight).sum(1) / count
